@@ -1,0 +1,2 @@
+//! aril: an OCI runtime-spec 1.3 container runtime for Linux.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The typed channel between the runtime and the container's init.

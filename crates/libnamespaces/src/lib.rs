@@ -1,0 +1,1 @@
+//! Linux namespaces: what a container asks for, how its first process is spawned into them.

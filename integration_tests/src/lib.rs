@@ -1,0 +1,1 @@
+//! Container tests that drive the runtime binary named by `$RUNTIME`.
