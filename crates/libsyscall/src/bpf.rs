@@ -1,0 +1,1 @@
+//! bpf(2): programs that decide on devices in a cgroup v2.
