@@ -1,0 +1,1 @@
+//! The features document (runtime-spec, features.md).

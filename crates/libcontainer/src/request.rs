@@ -1,0 +1,87 @@
+//! What the caller asks for, one struct for each verb that takes more than an id.
+
+use std::path::PathBuf;
+
+/// What every verb is told: the global flags.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where the containers' state directories are (`--root`).
+    pub root: PathBuf,
+    /// Takes a warning: something worth saying that is not an error.
+    pub warn: fn(&str),
+}
+
+/// `create`, and the part of `run` that is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Create {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's directory, as given (`--bundle`).
+    pub bundle: PathBuf,
+    /// Unix socket that receives the terminal's master (`--console-socket`).
+    pub console_socket: Option<PathBuf>,
+    /// Where the pid is written, in decimal, without a newline (`--pid-file`).
+    pub pid_file: Option<PathBuf>,
+    /// Change the root without pivot_root(2) (`--no-pivot`).
+    pub no_pivot: bool,
+    /// Keep the session keyring of the caller (`--no-new-keyring`).
+    pub no_new_keyring: bool,
+    /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).
+    pub preserve_fds: u32,
+}
+
+/// `run`.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// The same as for `create`.
+    pub create: Create,
+    /// Return as soon as the program runs (`--detach`).
+    pub detach: bool,
+    /// Keep the stopped container (`--keep`).
+    pub keep: bool,
+    /// Do not become a child subreaper (`--no-subreaper`).
+    pub no_subreaper: bool,
+}
+
+/// `exec`.
+#[derive(Clone, Debug, Default)]
+pub struct Exec {
+    /// The container's id.
+    pub id: String,
+    /// A file with the whole process (`--process`), or nothing.
+    pub process: Option<PathBuf>,
+    /// The program and its arguments, where no file is given.
+    pub args: Vec<String>,
+    /// `--cwd`.
+    pub cwd: Option<String>,
+    /// `--env`, added to the container's.
+    pub env: Vec<String>,
+    /// `--tty`.
+    pub tty: bool,
+    /// `--user UID[:GID]`.
+    pub user: Option<(u32, Option<u32>)>,
+    /// `--additional-gids`.
+    pub additional_gids: Vec<u32>,
+    /// `--cap`: names added to the bounding, effective, permitted and, where runc does so, ambient
+    /// sets; never to the inheritable set.
+    pub capabilities: Vec<String>,
+    /// `--no-new-privs`, where given.
+    pub no_new_privileges: Option<bool>,
+    /// `--apparmor`.
+    pub apparmor: Option<String>,
+    /// `--process-label`.
+    pub process_label: Option<String>,
+    /// `--cgroup`: sub-cgroups below the container's, each with the v1 controllers it is meant
+    /// for (none for all).
+    pub cgroups: Vec<String>,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+}
