@@ -1,7 +1,31 @@
 //! The system calls that nix and rustix lack: the only crate of aril where `unsafe` compiles.
 //!
 //! Every wrapper is one call with the kernel's own arguments turned into types; none of them
-//! decides anything. Each `unsafe` block holds one call and says why it is sound.
+//! decides anything. Each `unsafe` block holds one call and says why it is sound. Errors are
+//! [`Errno`]s: the caller knows what it was doing and says so.
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod clone;
+pub mod descriptors;
+pub mod ioprio;
+pub mod keyring;
+pub mod mount;
+pub mod network;
+pub mod rlimit;
+pub mod scheduler;
+pub mod seccomp;
+
+pub use rustix::io::Errno;
+
+/// What every wrapper returns.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the `-1` of a C call into the thread's errno.
+fn check(result: libc::c_long) -> Result<libc::c_long> {
+    if result == -1 {
+        let code = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+        return Err(Errno::from_raw_os_error(code));
+    }
+    Ok(result)
+}
