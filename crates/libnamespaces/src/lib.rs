@@ -1,1 +1,22 @@
-//! Linux namespaces: what a container asks for, how its first process is spawned into them.
+//! Linux namespaces: what a container asks for, and how its first process is spawned into them.
+//!
+//! [`Namespaces`] says what is new and what is joined, [`decide`] turns it into a [`Spawn`] (a pure
+//! table), [`NamespaceFiles`] holds every file to join, opened before any is entered, and
+//! [`spawn`] makes init, returning twice.
+
+mod decision;
+mod error;
+mod join;
+mod kind;
+mod mapping;
+mod report;
+mod request;
+mod spawn;
+
+pub use decision::{Spawn, decide};
+pub use error::Error;
+pub use join::{NamespaceFiles, become_root};
+pub use kind::{Kind, KindSet};
+pub use mapping::write_id_mappings;
+pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
+pub use spawn::{Child, Spawned, spawn};

@@ -33,8 +33,7 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
         flags |= CLONE_INTO_CGROUP;
     }
     // With CLONE_PARENT the exit signal is the one of the caller, and must be zero here (clone(2)).
-    let exit_signal =
-        if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
+    let exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
     let arguments = Arguments {
         flags,
         pidfd: &raw mut pidfd as u64,

@@ -15,8 +15,7 @@ pub const NEW_LISTENER: u32 = 1 << 3;
 /// no_new_privs and `CAP_SYS_ADMIN`.
 pub fn set_filter(program: &[u8], flags: u32) -> Result<Option<OwnedFd>> {
     let length = u16::try_from(program.len() / 8).map_err(|_| crate::Errno::INVAL)?;
-    let program =
-        libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: the kernel copies `len` instructions of 8 bytes from `filter` byte by byte and
     // writes nothing there.
     let result = check(unsafe {

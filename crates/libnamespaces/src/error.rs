@@ -1,0 +1,81 @@
+//! What can go wrong with namespaces.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::Kind;
+
+/// Why a namespace could not be opened, entered or made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file of a namespace to join could not be opened.
+    #[error("/linux/namespaces/{index}/path {path:?}: open: {errno}")]
+    Open {
+        /// Place in `linux.namespaces`.
+        index: usize,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// The file is not a namespace of the kind it is given for.
+    #[error(
+        "/linux/namespaces/{index}/path {path:?}: not a {} namespace; give the path of one, such \
+         as /proc/PID/ns/{}", kind.name(), kind.proc_name()
+    )]
+    WrongKind {
+        /// Place in `linux.namespaces`.
+        index: usize,
+        /// The path.
+        path: PathBuf,
+        /// The kind wanted.
+        kind: Kind,
+    },
+    /// setns(2) failed.
+    #[error("join the {} namespace: setns: {errno}", kind.name())]
+    Join {
+        /// The kind.
+        kind: Kind,
+        /// Why.
+        errno: Errno,
+    },
+    /// A system call failed.
+    #[error("{step}: {errno}")]
+    Call {
+        /// What was being done, ending in the name of the call.
+        step: &'static str,
+        /// Why.
+        errno: Errno,
+    },
+    /// What the joiner met, in its words.
+    #[error("{message}")]
+    Joiner {
+        /// Its error's text.
+        message: String,
+        /// Its error number.
+        errno: Errno,
+    },
+    /// The joiner died without a word.
+    #[error("the process that joins the namespaces ended without a report")]
+    JoinerLost,
+}
+
+impl Error {
+    /// For `map_err`: a call that failed during `step`.
+    pub(crate) fn call<E: Into<Errno>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |errno| Self::Call { step, errno: errno.into() }
+    }
+
+    /// The error number, where there is one.
+    #[must_use]
+    pub const fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Open { errno, .. }
+            | Self::Join { errno, .. }
+            | Self::Call { errno, .. }
+            | Self::Joiner { errno, .. } => Some(*errno),
+            Self::WrongKind { .. } | Self::JoinerLost => None,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Existing namespaces: opened all together before any is entered, then entered in order.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sched::setns;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+use crate::{Error, Joined, Kind, KindSet, Namespaces};
+
+/// The files of the namespaces to join, in the order of joining.
+#[derive(Debug, Default)]
+pub struct NamespaceFiles(Vec<(Kind, OwnedFd)>);
+
+impl NamespaceFiles {
+    /// Opens every joined namespace and checks its kind (ioctl_nsfs(2), `NS_GET_NSTYPE`).
+    ///
+    /// # Errors
+    /// A path that cannot be opened, or is not a namespace of that kind.
+    pub fn open(namespaces: &Namespaces) -> Result<Self, Error> {
+        namespaces
+            .joined
+            .iter()
+            .map(|joined| Ok((joined.kind, open_checked(joined)?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Enters those of `kinds`. The user namespace comes when it must: what belongs to the
+    /// runtime's own user namespace is refused afterwards, what belongs to the joined one before,
+    /// so a refusal before it is tried again after it.
+    ///
+    /// # Errors
+    /// The first namespace that cannot be entered.
+    pub fn join(&self, kinds: KindSet) -> Result<(), Error> {
+        let wanted = || self.0.iter().filter(|(kind, _)| kinds.contains(*kind));
+        let user = wanted().find(|(kind, _)| *kind == Kind::User);
+        let mut refused = Vec::new();
+        for (kind, file) in wanted().filter(|(kind, _)| *kind != Kind::User) {
+            match enter(*kind, file) {
+                Err(Error::Join { errno: Errno::PERM, .. }) if user.is_some() => {
+                    refused.push((*kind, file));
+                }
+                result => result?,
+            }
+        }
+        if let Some((kind, file)) = user {
+            enter(*kind, file)?;
+            become_root()?;
+        }
+        refused.into_iter().try_for_each(|(kind, file)| enter(kind, file))
+    }
+}
+
+fn open_checked(joined: &Joined) -> Result<OwnedFd, Error> {
+    let Joined { kind, path, index } = joined;
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::Open { index: *index, path: path.clone(), errno })?;
+    if libsyscall::namespace::kind(file.as_fd()) != Ok(kind.flag().bits()) {
+        return Err(Error::WrongKind { index: *index, path: path.clone(), kind: *kind });
+    }
+    Ok(file)
+}
+
+fn enter(kind: Kind, file: &OwnedFd) -> Result<(), Error> {
+    setns(file, kind.flag()).map_err(|errno| Error::Join { kind, errno: from_nix(errno) })
+}
+
+/// Takes uid 0 and gid 0 of the user namespace just entered or made: until then the process has
+/// the overflow ids, and files it makes cannot be owned.
+///
+/// # Errors
+/// Those of setresuid(2) and setresgid(2).
+pub fn become_root() -> Result<(), Error> {
+    use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+    let (gid, uid) = (rustix::process::Gid::ROOT, rustix::process::Uid::ROOT);
+    set_thread_res_gid(gid, gid, gid)
+        .map_err(Error::call("become root of the user namespace: setresgid"))?;
+    set_thread_res_uid(uid, uid, uid)
+        .map_err(Error::call("become root of the user namespace: setresuid"))
+}
+
+/// nix's error number as rustix's.
+pub(crate) fn from_nix(errno: nix::errno::Errno) -> Errno {
+    Errno::from_raw_os_error(errno as i32)
+}

@@ -1,0 +1,53 @@
+//! The joiner's one word to the runtime: init's pidfd, or what failed.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use libsyscall::packet;
+use rustix::io::Errno;
+
+use crate::Error;
+use crate::spawn::Child;
+
+/// One end of the report channel.
+#[derive(Debug)]
+pub(crate) struct Report(OwnedFd);
+
+impl Report {
+    /// The runtime's end and the joiner's.
+    pub(crate) fn pair() -> Result<(Self, Self), Error> {
+        let (reader, writer) =
+            packet::pair().map_err(Error::call("make the joiner's channel: socketpair"))?;
+        Ok((Self(reader), Self(writer)))
+    }
+
+    /// Sends init: its pid and pidfd.
+    pub(crate) fn send_child(&self, pid: i32, pidfd: &OwnedFd) -> Result<(), Errno> {
+        packet::send(self.0.as_fd(), &pid.to_ne_bytes(), &[pidfd.as_fd()])
+    }
+
+    /// Sends what failed: the error number and the text.
+    pub(crate) fn send_error(&self, error: &Error) -> Result<(), Errno> {
+        let errno = error.errno().map_or(0, Errno::raw_os_error);
+        let mut message = errno.to_ne_bytes().to_vec();
+        message.extend(error.to_string().into_bytes());
+        packet::send(self.0.as_fd(), &message, &[])
+    }
+
+    /// Waits for the joiner's report.
+    pub(crate) fn receive(&self) -> Result<Child, Error> {
+        let mut buffer = [0; 1024];
+        let (length, descriptors) = packet::receive(self.0.as_fd(), &mut buffer)
+            .map_err(Error::call("hear from the joiner: recvmsg"))?;
+        let Some((number, text)) = buffer[..length].split_first_chunk() else {
+            return Err(Error::JoinerLost);
+        };
+        let number = i32::from_ne_bytes(*number);
+        match descriptors.into_iter().next() {
+            Some(pidfd) => Ok(Child { pid: number, pidfd }),
+            None => Err(Error::Joiner {
+                message: String::from_utf8_lossy(text).into_owned(),
+                errno: Errno::from_raw_os_error(number),
+            }),
+        }
+    }
+}
