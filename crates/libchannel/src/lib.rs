@@ -39,11 +39,14 @@ pub struct Channel<Tx, Rx> {
     types: PhantomData<fn(Tx) -> Rx>,
 }
 
+/// Two connected ends with mirrored types.
+pub type Pair<A, B> = (Channel<A, B>, Channel<B, A>);
+
 /// Two connected ends.
 ///
 /// # Errors
 /// Those of socketpair(2).
-pub fn pair<A, B>() -> Result<(Channel<A, B>, Channel<B, A>), Error> {
+pub fn pair<A, B>() -> Result<Pair<A, B>, Error> {
     let (left, right) = packet::pair().map_err(failed("socketpair"))?;
     Ok((Channel::from_socket(left), Channel::from_socket(right)))
 }

@@ -17,6 +17,7 @@ pub mod packet;
 pub mod rlimit;
 pub mod scheduler;
 pub mod seccomp;
+pub mod signal;
 
 pub use rustix::io::Errno;
 
