@@ -1,1 +1,81 @@
 //! bpf(2): programs that decide on devices in a cgroup v2.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::{Result, check};
+
+/// `BPF_PROG_LOAD` (linux/bpf.h).
+const PROGRAM_LOAD: i32 = 5;
+/// `BPF_PROG_ATTACH`.
+const PROGRAM_ATTACH: i32 = 8;
+/// `BPF_PROG_TYPE_CGROUP_DEVICE`.
+const TYPE_CGROUP_DEVICE: u32 = 15;
+/// `BPF_CGROUP_DEVICE`, an attach type.
+const ATTACH_CGROUP_DEVICE: u32 = 6;
+/// `BPF_F_ALLOW_MULTI`: programs of the cgroups below run too, and all must allow.
+const ALLOW_MULTI: u32 = 1 << 1;
+
+/// The head of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buffer: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// The head of `union bpf_attr` for `BPF_PROG_ATTACH`.
+#[repr(C)]
+struct Attach {
+    target: u32,
+    program: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Loads a device program, each instruction as the 8 bytes of a `struct bpf_insn`.
+///
+/// # Errors
+/// Those of bpf(2): `EINVAL` or `EACCES` when the verifier refuses it, `EPERM` without `CAP_BPF`.
+pub fn load_device_program(instructions: &[u64]) -> Result<OwnedFd> {
+    let attributes = Load {
+        program_type: TYPE_CGROUP_DEVICE,
+        instruction_count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        // The program calls no helper that asks for a licence.
+        license: c"Apache-2.0".as_ptr() as u64,
+        ..Load::default()
+    };
+    // SAFETY: the attributes are the head of a bpf_attr of the size given; the instructions and
+    // the licence they point to live across the call and are only read.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_bpf, PROGRAM_LOAD, &raw const attributes, size_of::<Load>())
+    })?;
+    // SAFETY: the call has returned a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Attaches a device program to the cgroup v2 directory `cgroup`, where it stays as long as the
+/// cgroup.
+///
+/// # Errors
+/// Those of bpf(2).
+pub fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
+    let attributes = Attach {
+        target: cgroup.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        attach_type: ATTACH_CGROUP_DEVICE,
+        flags: ALLOW_MULTI,
+    };
+    // SAFETY: the attributes are the head of a bpf_attr of the size given and only read.
+    check(unsafe {
+        libc::syscall(libc::SYS_bpf, PROGRAM_ATTACH, &raw const attributes, size_of::<Attach>())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! `devices`: rules in order, as writes to v1 files or as a v2 program.
+
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+
+use crate::resources::{Hierarchy, Table};
+
+mod legacy;
+mod program;
+
+/// One rule about one kind of device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub allow: bool,
+    pub kind: Kind,
+    /// Nothing stands for every number.
+    pub major: Option<u32>,
+    /// Nothing stands for every number.
+    pub minor: Option<u32>,
+    /// [`READ`], [`WRITE`] and [`MAKE`].
+    pub access: u8,
+}
+
+/// The kind of node a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Block,
+    Character,
+}
+
+/// `BPF_DEVCG_ACC_MKNOD` (linux/bpf.h).
+pub(crate) const MAKE: u8 = 1;
+/// `BPF_DEVCG_ACC_READ`.
+pub(crate) const READ: u8 = 2;
+/// `BPF_DEVCG_ACC_WRITE`.
+pub(crate) const WRITE: u8 = 4;
+const ALL: u8 = MAKE | READ | WRITE;
+
+/// What every container may use, as in runc: making any node (which the other rules keep from
+/// being used), the spec's default devices, and the terminals of its devpts.
+const DEFAULT_RULES: [Rule; 11] = [
+    allowed(Kind::Character, None, None, MAKE),
+    allowed(Kind::Block, None, None, MAKE),
+    allowed(Kind::Character, Some(1), Some(3), ALL),
+    allowed(Kind::Character, Some(1), Some(8), ALL),
+    allowed(Kind::Character, Some(1), Some(7), ALL),
+    allowed(Kind::Character, Some(5), Some(0), ALL),
+    allowed(Kind::Character, Some(1), Some(5), ALL),
+    allowed(Kind::Character, Some(1), Some(9), ALL),
+    allowed(Kind::Character, Some(136), None, ALL),
+    allowed(Kind::Character, Some(5), Some(2), ALL),
+    allowed(Kind::Character, Some(5), Some(1), ALL),
+];
+
+const fn allowed(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u8) -> Rule {
+    Rule { allow: true, kind, major, minor, access }
+}
+
+/// Plans the rules of the config, then the default ones. What no rule allows is denied.
+pub(crate) fn plan(devices: &[LinuxDeviceCgroup], table: &mut Table<'_>) {
+    let before = table.violations.len();
+    let rules: Vec<(usize, Rule)> = devices
+        .iter()
+        .enumerate()
+        .flat_map(|(index, device)| {
+            parse(index, device, table).into_iter().map(move |rule| (index, rule))
+        })
+        .collect();
+    if table.violations.len() > before {
+        return;
+    }
+    match table.hierarchy("devices", "/devices") {
+        Some(Hierarchy::Unified) => {
+            let all: Vec<Rule> =
+                rules.into_iter().map(|(_, rule)| rule).chain(DEFAULT_RULES).collect();
+            table.limits.device_program = Some(program::assemble(&all));
+        }
+        Some(hierarchy) => legacy::plan(&rules, &DEFAULT_RULES, hierarchy, table),
+        None => {}
+    }
+}
+
+/// One rule of the config; type `a` is about both kinds of node.
+fn parse(index: usize, device: &LinuxDeviceCgroup, table: &mut Table<'_>) -> Vec<Rule> {
+    let pointer = format!("/devices/{index}");
+    let access = access_bits(device.access().as_deref());
+    if access.is_none() {
+        let shown = device.access().as_deref().unwrap_or_default();
+        let rule = "access is made of r, w and m (config-linux.md, \"Allowed Device list\")";
+        table.violation(
+            &format!("{pointer}/access"),
+            shown,
+            rule,
+            "write such letters, at least one",
+        );
+    }
+    let mut number = |name: &str, value: Option<i64>| match value {
+        None | Some(-1) => Some(None),
+        Some(value) => u32::try_from(value).ok().map(Some).or_else(|| {
+            let fix = "write a device number, or leave it out for all";
+            let rule = "a device number is not negative and below 2^32";
+            table.violation(&format!("{pointer}/{name}"), value, rule, fix);
+            None
+        }),
+    };
+    let (major, minor) = (number("major", device.major()), number("minor", device.minor()));
+    let kinds: &[Kind] = match device.typ() {
+        None | Some(LinuxDeviceType::A) => &[Kind::Block, Kind::Character],
+        Some(LinuxDeviceType::B) => &[Kind::Block],
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => &[Kind::Character],
+        Some(LinuxDeviceType::P) => {
+            let rule = "a rule is about devices of type a, b or c";
+            table.violation(
+                &format!("{pointer}/type"),
+                "p",
+                rule,
+                "leave the rule out: a fifo is no device",
+            );
+            &[]
+        }
+    };
+    let (Some(access), Some(major), Some(minor)) = (access, major, minor) else {
+        return Vec::new();
+    };
+    let allow = device.allow();
+    kinds.iter().map(|kind| Rule { allow, kind: *kind, major, minor, access }).collect()
+}
+
+/// No text at all stands for every access, as in runc.
+fn access_bits(text: Option<&str>) -> Option<u8> {
+    match text {
+        None | Some("") => Some(ALL),
+        Some(text) => text.chars().try_fold(0, |bits, letter| match letter {
+            'm' => Some(bits | MAKE),
+            'r' => Some(bits | READ),
+            'w' => Some(bits | WRITE),
+            _ => None,
+        }),
+    }
+}

@@ -1,0 +1,274 @@
+//! Which cgroup hierarchies a machine has: pure, from the texts of /proc.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::Error;
+
+/// The hierarchies, and where in each the runtime itself is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// v1 hierarchies, sorted by mount point.
+    pub(crate) legacy: Vec<LegacyMount>,
+    /// The v2 hierarchy.
+    pub(crate) unified: Option<UnifiedMount>,
+}
+
+/// A v1 hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LegacyMount {
+    pub mount_point: PathBuf,
+    /// Controllers, or `name=NAME` of a named hierarchy.
+    pub controllers: Vec<String>,
+    /// The runtime's own cgroup, below the mount point.
+    pub own: PathBuf,
+}
+
+/// The v2 hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnifiedMount {
+    pub mount_point: PathBuf,
+    /// The runtime's own cgroup, below the mount point.
+    pub own: PathBuf,
+}
+
+/// How a machine has its controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// No hierarchy at all.
+    None,
+    /// v1 hierarchies.
+    Legacy,
+    /// v1 hierarchies, and a v2 one beside them.
+    Hybrid,
+    /// One v2 hierarchy.
+    Unified,
+}
+
+impl Layout {
+    /// Reads the texts of /proc/self/mountinfo and /proc/self/cgroup. Mounts that others cover do
+    /// not count.
+    ///
+    /// # Errors
+    /// A line that is not as proc_pid_mountinfo(5) says.
+    pub fn parse(mountinfo: &str, own_cgroup: &str) -> Result<Self, Error> {
+        let mounts: Vec<MountLine> =
+            mountinfo.lines().map(MountLine::parse).collect::<Result<_, _>>()?;
+        let mut layout = Self::default();
+        for mount in mounts.iter().filter(|mount| mount.is_visible(&mounts)) {
+            match mount.fstype {
+                "cgroup2" if layout.unified.is_none() => {
+                    let own = own_path(own_cgroup, &[], &mount.root);
+                    let mount_point = mount.mount_point.clone();
+                    layout.unified = Some(UnifiedMount { mount_point, own });
+                }
+                "cgroup" => layout.add_legacy(mount, own_cgroup),
+                _ => {}
+            }
+        }
+        layout.legacy.sort_by(|left, right| left.mount_point.cmp(&right.mount_point));
+        Ok(layout)
+    }
+
+    /// A machine with cgroup2 on `mount_point` and nothing else, as its file system magic tells.
+    #[must_use]
+    pub fn unified(mount_point: &Path, own_cgroup: &str) -> Self {
+        let own = own_path(own_cgroup, &[], Path::new("/"));
+        let unified = UnifiedMount { mount_point: mount_point.to_owned(), own };
+        Self { legacy: Vec::new(), unified: Some(unified) }
+    }
+
+    /// How the controllers are had.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        match (self.legacy.is_empty(), self.unified.is_some()) {
+            (true, false) => Mode::None,
+            (false, false) => Mode::Legacy,
+            (false, true) => Mode::Hybrid,
+            (true, true) => Mode::Unified,
+        }
+    }
+
+    /// Whether a v1 hierarchy has `controller`.
+    pub(crate) fn has_legacy(&self, controller: &str) -> bool {
+        self.legacy.iter().any(|mount| mount.controllers.iter().any(|name| name == controller))
+    }
+
+    fn add_legacy(&mut self, mount: &MountLine<'_>, own_cgroup: &str) {
+        let controllers: Vec<String> = mount
+            .super_options
+            .split(',')
+            .filter(|option| is_controller(option))
+            .map(str::to_owned)
+            .collect();
+        let known = self.legacy.iter().any(|known| known.controllers == controllers);
+        if controllers.is_empty() || known {
+            return;
+        }
+        let own = own_path(own_cgroup, &controllers, &mount.root);
+        let mount_point = mount.mount_point.clone();
+        self.legacy.push(LegacyMount { mount_point, controllers, own });
+    }
+}
+
+/// Whether an option of a v1 mount names what it holds (cgroups(7), "Mounting v1 controllers").
+fn is_controller(option: &str) -> bool {
+    const OTHERS: [&str; 8] = [
+        "rw",
+        "ro",
+        "none",
+        "xattr",
+        "noprefix",
+        "clone_children",
+        "cpuset_v2_mode",
+        "favordynmods",
+    ];
+    !OTHERS.contains(&option) && !option.starts_with("release_agent=")
+}
+
+/// The process's cgroup in the hierarchy of `controllers` (none for v2), seen from the mounted
+/// `root`; `/` if it is outside of that.
+fn own_path(own_cgroup: &str, controllers: &[String], root: &Path) -> PathBuf {
+    let line = own_cgroup.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (names, path) = (fields.next()?, fields.next()?);
+        let same = match controllers.first() {
+            None => names.is_empty(),
+            Some(first) => names.split(',').any(|name| name == first),
+        };
+        same.then_some(path)
+    });
+    let path = Path::new(line.unwrap_or("/"));
+    let below = path.strip_prefix(root).unwrap_or_else(|_| Path::new(""));
+    below.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
+/// One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+struct MountLine<'a> {
+    id: u32,
+    parent: u32,
+    root: PathBuf,
+    mount_point: PathBuf,
+    fstype: &'a str,
+    super_options: &'a str,
+}
+
+impl<'a> MountLine<'a> {
+    fn parse(line: &'a str) -> Result<Self, Error> {
+        let parsed = (|| {
+            let (front, back) = line.split_once(" - ")?;
+            let mut front = front.split(' ');
+            let (id, parent) = (front.next()?.parse().ok()?, front.next()?.parse().ok()?);
+            let root = unescape(front.nth(1)?);
+            let mount_point = unescape(front.next()?);
+            let mut back = back.split(' ');
+            let fstype = back.next()?;
+            let super_options = back.nth(1).unwrap_or("");
+            Some(Self { id, parent, root, mount_point, fstype, super_options })
+        })();
+        parsed.ok_or_else(|| Error::Text("/proc/self/mountinfo", line.to_owned()))
+    }
+
+    /// Whether this cgroup mount is what its path leads to: mounts on top hide it.
+    fn is_visible(&self, all: &[Self]) -> bool {
+        self.fstype.starts_with("cgroup") && top_at(&self.mount_point, all) == Some(self.id)
+    }
+}
+
+/// The mount that `path` leads to. The walk starts at the mount whose parent is not in the table
+/// and crosses, in each mount, to the first one mounted on the way.
+fn top_at(path: &Path, all: &[MountLine<'_>]) -> Option<u32> {
+    let is_root = |mount: &&MountLine<'_>| !all.iter().any(|other| other.id == mount.parent);
+    let on_the_way = |mount: &&MountLine<'_>| path.starts_with(&mount.mount_point);
+    let nearest = |mount: &&MountLine<'_>| mount.mount_point.as_os_str().len();
+    let mut at = all.iter().filter(is_root).filter(on_the_way).min_by_key(nearest)?;
+    // A mount table has no cycles, but a text may.
+    for _ in 0..all.len() {
+        let inside = |mount: &&MountLine<'_>| mount.parent == at.id && mount.id != at.id;
+        match all.iter().filter(inside).filter(on_the_way).min_by_key(nearest) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    Some(at.id)
+}
+
+/// Octal escapes of space, tab, newline and backslash.
+fn unescape(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (first, code) {
+            (b'\\', Some(code)) => {
+                bytes.push(code);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Layout, Mode};
+
+    const HYBRID: &str = "\
+23 1 254:0 / / rw,relatime - ext4 /dev/root rw
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw";
+    const OWN: &str = "9:name=systemd:/\n4:memory:/job/1\n1:cpu,cpuacct:/\n0::/user/2";
+
+    #[test]
+    fn a_hybrid_machine() {
+        let layout = Layout::parse(HYBRID, OWN).unwrap();
+        assert_eq!(layout.mode(), Mode::Hybrid);
+        let memory = layout.legacy.iter().find(|mount| mount.controllers == ["memory"]).unwrap();
+        assert_eq!(memory.own, Path::new("job/1"));
+        assert!(layout.has_legacy("cpuacct") && !layout.has_legacy("pids"));
+        assert_eq!(layout.unified.unwrap().own, Path::new("user/2"));
+    }
+
+    #[test]
+    fn a_mount_on_top_hides_the_ones_below() {
+        let covered = format!("{HYBRID}\n50 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw");
+        let layout = Layout::parse(&covered, OWN).unwrap();
+        assert_eq!(layout.mode(), Mode::Unified);
+        assert_eq!(layout.unified.unwrap().mount_point, Path::new("/sys/fs/cgroup"));
+    }
+
+    #[test]
+    fn a_tmpfs_with_v1_binds_hides_the_rest() {
+        let covered = format!(
+            "{HYBRID}\n50 31 0:60 / /sys/fs/cgroup rw - tmpfs none rw\n\
+             51 50 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+        );
+        let layout = Layout::parse(&covered, OWN).unwrap();
+        assert_eq!(layout.mode(), Mode::Legacy);
+        assert_eq!(layout.legacy.len(), 1);
+    }
+
+    #[test]
+    fn a_mount_of_a_part_of_the_hierarchy() {
+        let text = "41 1 0:38 /user /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        let layout = Layout::parse(text, OWN).unwrap();
+        assert_eq!(layout.unified.unwrap().own, Path::new("2"));
+    }
+
+    #[test]
+    fn escapes_and_nonsense() {
+        assert_eq!(super::unescape("/a\\040b\\134"), Path::new("/a b\\"));
+        assert!(Layout::parse("what", "").is_err());
+        assert_eq!(Layout::parse("", "").unwrap().mode(), Mode::None);
+    }
+}

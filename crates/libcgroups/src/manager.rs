@@ -1,0 +1,84 @@
+//! One trait for every kind of hierarchy.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Error, Limits, Location, v1, v2};
+
+/// What a container's cgroup can be asked to do.
+pub trait CgroupManager: std::fmt::Debug {
+    /// Makes the cgroup in every hierarchy.
+    ///
+    /// # Errors
+    /// It exists and is in use or frozen, or a system call failed.
+    fn create(&self) -> Result<(), Error>;
+    /// Sets the limits.
+    ///
+    /// # Errors
+    /// The first limit that the kernel refuses.
+    fn apply(&self, limits: &Limits) -> Result<(), Error>;
+    /// Opens what a process needs to start its life in the cgroup.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    fn entry(&self) -> Result<Entry, Error>;
+    /// Stops all processes where they are, and waits until they are.
+    ///
+    /// # Errors
+    /// The cgroup does not freeze.
+    fn freeze(&self) -> Result<(), Error>;
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// The cgroup does not thaw.
+    fn thaw(&self) -> Result<(), Error>;
+    /// Whether it is frozen.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    fn is_frozen(&self) -> Result<bool, Error>;
+    /// Sends `SIGKILL` to every process in it and below, those that are being forked too. A
+    /// cgroup that is gone has none.
+    ///
+    /// # Errors
+    /// The processes cannot be read or killed.
+    fn kill(&self) -> Result<(), Error>;
+    /// Every process in it and below, in the runtime's pid namespace.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn pids(&self) -> Result<Vec<i32>, Error>;
+    /// Removes it, with what is below, from every hierarchy; what is gone already is fine. Its
+    /// processes are dead or dying.
+    ///
+    /// # Errors
+    /// It stays in use.
+    fn remove(&self) -> Result<(), Error>;
+}
+
+/// What a process needs to start its life in a cgroup.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// The v2 directory, for clone3(2) with `CLONE_INTO_CGROUP`.
+    pub directory: Option<OwnedFd>,
+    /// cgroup.procs of each v1 hierarchy, for writing: the process itself writes "0" to each.
+    pub procs: Vec<OwnedFd>,
+}
+
+/// The manager for the hierarchies of `location`.
+#[must_use]
+pub fn manager(location: &Location) -> Box<dyn CgroupManager> {
+    if location.legacy.is_empty() {
+        Box::new(v2::Manager::new(location.unified.clone()))
+    } else {
+        Box::new(v1::Manager::new(location.clone()))
+    }
+}
+
+/// Sends `SIGKILL` to each of `pids`; one that is gone is fine.
+pub(crate) fn kill_each(pids: &[i32]) {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}

@@ -1,0 +1,126 @@
+//! `pids`, `hugepageLimits`, `network`, `rdma` and `unified`.
+
+use oci_spec::runtime::LinuxResources;
+
+use super::{Hierarchy, Table, or_max};
+
+pub(crate) fn plan(resources: &LinuxResources, table: &mut Table<'_>) {
+    pids(resources, table);
+    huge_pages(resources, table);
+    network(resources, table);
+    rdma(resources, table);
+    unified(resources, table);
+}
+
+fn pids(resources: &LinuxResources, table: &mut Table<'_>) {
+    let Some(limit) = resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit) else {
+        return;
+    };
+    let pointer = "/pids/limit";
+    if limit < -1 {
+        let (rule, fix) = ("a number of processes cannot be negative", "write -1 for no limit");
+        table.violation(pointer, limit, rule, fix);
+    } else if let Some(hierarchy) = table.hierarchy("pids", pointer) {
+        table.write(hierarchy, "pids.max", or_max(limit), pointer);
+    }
+}
+
+fn huge_pages(resources: &LinuxResources, table: &mut Table<'_>) {
+    for (index, limit) in resources.hugepage_limits().iter().flatten().enumerate() {
+        let pointer = format!("/hugepageLimits/{index}");
+        let size = limit.page_size();
+        if !is_page_size(size) {
+            let fix = "write it as in /sys/fs/cgroup, such as \"2MB\"";
+            let rule = "a page size is a number and KB, MB or GB";
+            table.violation(&format!("{pointer}/pageSize"), size, rule, fix);
+            continue;
+        }
+        let Some(hierarchy) = table.hierarchy("hugetlb", &pointer) else { continue };
+        let suffix = if hierarchy == Hierarchy::Unified { "max" } else { "limit_in_bytes" };
+        for reservation in ["", "rsvd."] {
+            let file = format!("hugetlb.{size}.{reservation}{suffix}");
+            table.write(hierarchy, &file, limit.limit(), &pointer);
+        }
+    }
+}
+
+fn is_page_size(text: &str) -> bool {
+    let number = ["KB", "MB", "GB"].iter().find_map(|unit| text.strip_suffix(unit));
+    number.is_some_and(|digits| {
+        !digits.starts_with('0')
+            && !digits.is_empty()
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn network(resources: &LinuxResources, table: &mut Table<'_>) {
+    let Some(network) = resources.network() else { return };
+    if let Some(class) = network.class_id() {
+        v1_only(("net_cls", "net_cls.classid"), &class.to_string(), "/network/classID", table);
+    }
+    for (index, priority) in network.priorities().iter().flatten().enumerate() {
+        let pointer = format!("/network/priorities/{index}");
+        let value = format!("{} {}", priority.name(), priority.priority());
+        v1_only(("net_prio", "net_prio.ifpriomap"), &value, &pointer, table);
+    }
+}
+
+fn v1_only(
+    (controller, file): (&'static str, &str),
+    value: &str,
+    pointer: &str,
+    table: &mut Table<'_>,
+) {
+    match table.hierarchy(controller, pointer) {
+        Some(hierarchy @ Hierarchy::Legacy(_)) => table.write(hierarchy, file, value, pointer),
+        Some(Hierarchy::Unified) => table.only_v1(pointer, value),
+        None => {}
+    }
+}
+
+fn rdma(resources: &LinuxResources, table: &mut Table<'_>) {
+    let Some(devices) = resources.rdma() else { return };
+    let mut devices: Vec<_> = devices.iter().collect();
+    devices.sort_by_key(|(name, _)| name.as_str());
+    for (name, limit) in devices {
+        let pointer = format!("/rdma/{}", escape(name));
+        let handles = limit.hca_handles().map(|count| format!(" hca_handle={count}"));
+        let objects = limit.hca_objects().map(|count| format!(" hca_object={count}"));
+        if handles.is_none() && objects.is_none() {
+            let rule = "an rdma entry needs hcaHandles or hcaObjects (config-linux.md, \"RDMA\")";
+            table.violation(&pointer, name, rule, "set at least one of them");
+        } else if let Some(hierarchy) = table.hierarchy("rdma", &pointer) {
+            let value =
+                [name.clone(), handles.unwrap_or_default(), objects.unwrap_or_default()].concat();
+            table.write(hierarchy, "rdma.max", value, &pointer);
+        }
+    }
+}
+
+fn unified(resources: &LinuxResources, table: &mut Table<'_>) {
+    let Some(files) = resources.unified().as_ref().filter(|files| !files.is_empty()) else {
+        return;
+    };
+    if table.layout.unified.is_none() || !table.layout.legacy.is_empty() {
+        let rule = "unified is for cgroup v2 hosts (config-linux.md, \"Unified\")";
+        table.violation("/unified", "", rule, "use the properties of the controllers");
+        return;
+    }
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort();
+    for (name, value) in files {
+        let pointer = format!("/unified/{}", escape(name));
+        if name.contains('/') || !name.contains('.') || name.starts_with('.') || name.contains('\0')
+        {
+            let rule = "a key is the name of a file in the container's cgroup";
+            table.violation(&pointer, name, rule, "write a name such as \"memory.high\"");
+        } else {
+            table.write(Hierarchy::Unified, name, value, &pointer);
+        }
+    }
+}
+
+/// A key as a token of a JSON pointer (RFC 6901).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}

@@ -1,0 +1,154 @@
+//! v1 hierarchies, and hybrid ones: a v2 hierarchy beside them (cgroups(7)).
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+use crate::location::LegacyLocation;
+use crate::manager::kill_each;
+use crate::resources::Hierarchy;
+use crate::v2::refuse_used;
+use crate::{CgroupManager, Entry, Error, Limits, Location, files, v2};
+
+/// How long freezing may take.
+const FREEZING: Duration = Duration::from_secs(10);
+
+/// The manager of a container in v1 hierarchies.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    legacy: Vec<LegacyLocation>,
+    unified: v2::Manager,
+}
+
+impl Manager {
+    pub(crate) fn new(location: Location) -> Self {
+        Self { legacy: location.legacy, unified: v2::Manager::new(location.unified) }
+    }
+
+    fn with(&self, controller: &str) -> Option<&LegacyLocation> {
+        self.legacy.iter().find(|one| one.controllers.iter().any(|name| name == controller))
+    }
+
+    fn freezer(&self) -> Result<std::path::PathBuf, Error> {
+        let freezer = self.with("freezer").ok_or(Error::NoHierarchy("freezer"))?;
+        Ok(freezer.directory.join("freezer.state"))
+    }
+
+    fn make_one(&self, one: &LegacyLocation) -> Result<(), Error> {
+        if !files::make(&one.directory)? {
+            refuse_used(&one.directory, &files::pids(&one.directory)?)?;
+        }
+        if one.controllers.iter().any(|name| name == "cpuset") {
+            inherit_cpuset(&one.mount_point, &one.directory)?;
+        }
+        Ok(())
+    }
+}
+
+impl CgroupManager for Manager {
+    fn create(&self) -> Result<(), Error> {
+        for one in &self.legacy {
+            self.make_one(one)?;
+        }
+        self.unified.create()?;
+        if self.is_frozen()? {
+            return Err(Error::Frozen { path: self.freezer()? });
+        }
+        Ok(())
+    }
+
+    fn apply(&self, limits: &Limits) -> Result<(), Error> {
+        for write in &limits.writes {
+            if let Hierarchy::Legacy(controller) = write.hierarchy {
+                let place = self.with(controller).ok_or(Error::NoHierarchy(controller))?;
+                write.apply(&place.directory)?;
+            }
+        }
+        self.unified.apply(limits)
+    }
+
+    fn entry(&self) -> Result<Entry, Error> {
+        let mut entry = self.unified.entry()?;
+        for one in &self.legacy {
+            let path = one.directory.join("cgroup.procs");
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = open(&path, flags, Mode::empty()).map_err(Error::call("open", &path))?;
+            entry.procs.push(file);
+        }
+        Ok(entry)
+    }
+
+    fn freeze(&self) -> Result<(), Error> {
+        let file = self.freezer()?;
+        let deadline = Instant::now() + FREEZING;
+        loop {
+            files::write(&file, "FROZEN").map_err(Error::call("write", &file))?;
+            if files::read(&file)?.trim() == "FROZEN" {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let _ = files::write(&file, "THAWED");
+                let seconds = FREEZING.as_secs();
+                return Err(Error::Timeout { path: file, what: "freezing", seconds });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn thaw(&self) -> Result<(), Error> {
+        let file = self.freezer()?;
+        files::write(&file, "THAWED").map_err(Error::call("write", &file))
+    }
+
+    fn is_frozen(&self) -> Result<bool, Error> {
+        let Ok(file) = self.freezer() else { return Ok(false) };
+        match files::read(&file) {
+            Ok(text) => Ok(text.trim() != "THAWED"),
+            Err(Error::Call { errno: Errno::NOENT | Errno::NODEV, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn kill(&self) -> Result<(), Error> {
+        if !self.unified.kill_at_once() {
+            let frozen = self.freeze().is_ok();
+            kill_each(&self.pids()?);
+            return if frozen { self.thaw() } else { Ok(()) };
+        }
+        // A process that the v1 freezer holds dies when it is let go.
+        if self.is_frozen()? { self.thaw() } else { Ok(()) }
+    }
+
+    fn pids(&self) -> Result<Vec<i32>, Error> {
+        let one = self.with("freezer").or_else(|| self.legacy.first());
+        one.map_or_else(|| self.unified.pids(), |one| files::pids(&one.directory))
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        for one in &self.legacy {
+            files::remove(&one.directory)?;
+        }
+        self.unified.remove()
+    }
+}
+
+/// A new v1 cpuset has no processors and no memory nodes, and takes no process until it has: each
+/// level that has none gets those of the one above.
+fn inherit_cpuset(mount_point: &Path, directory: &Path) -> Result<(), Error> {
+    let Some(parent) = directory.parent().filter(|_| directory != mount_point) else {
+        return Ok(());
+    };
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let file = directory.join(name);
+        if files::read(&file)?.trim().is_empty() {
+            if parent != mount_point {
+                inherit_cpuset(mount_point, parent)?;
+            }
+            let above = files::read(&parent.join(name))?;
+            files::write(&file, above.trim()).map_err(Error::call("write", &file))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The v2 hierarchy (cgroups(7), "Cgroups version 2").
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+use crate::location::UnifiedLocation;
+use crate::manager::kill_each;
+use crate::resources::Hierarchy;
+use crate::{CgroupManager, Entry, Error, Limits, files};
+
+/// How long freezing may take.
+const FREEZING: Duration = Duration::from_secs(10);
+
+/// The manager of a container in a v2 hierarchy. Without a hierarchy there is nothing to manage.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    location: Option<UnifiedLocation>,
+}
+
+impl Manager {
+    pub(crate) const fn new(location: Option<UnifiedLocation>) -> Self {
+        Self { location }
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.location.as_ref().map(|location| location.directory.as_path())
+    }
+
+    /// Whether the cgroup can kill all its processes at once (Linux 5.14), and has done so.
+    pub(crate) fn kill_at_once(&self) -> bool {
+        self.directory().is_some_and(|directory| {
+            matches!(files::write(&directory.join("cgroup.kill"), "1"), Ok(()))
+        })
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), Error> {
+        let Some(directory) = self.directory() else { return Err(Error::NoHierarchy("freezer")) };
+        let file = directory.join("cgroup.freeze");
+        files::write(&file, if frozen { "1" } else { "0" }).map_err(Error::call("write", &file))?;
+        if frozen { wait_until_frozen(directory) } else { Ok(()) }
+    }
+}
+
+impl CgroupManager for Manager {
+    fn create(&self) -> Result<(), Error> {
+        let Some(UnifiedLocation { mount_point, directory }) = &self.location else {
+            return Ok(());
+        };
+        let new = files::make(directory)?;
+        if !new {
+            refuse_used(directory, &files::pids(directory)?)?;
+            if is_frozen(directory)? {
+                return Err(Error::Frozen { path: directory.clone() });
+            }
+        }
+        let enabled = enable_controllers(mount_point, directory);
+        if enabled.is_err() && new {
+            let _ = files::remove(directory);
+        }
+        enabled
+    }
+
+    fn apply(&self, limits: &Limits) -> Result<(), Error> {
+        let Some(directory) = self.directory() else { return Ok(()) };
+        for write in &limits.writes {
+            if write.hierarchy == Hierarchy::Unified {
+                write.apply(directory)?;
+            }
+        }
+        let Some(program) = &limits.device_program else { return Ok(()) };
+        let failed = |call| move |errno| Error::Devices { call, errno };
+        let cgroup = open_directory(directory)?;
+        let program = libsyscall::bpf::load_device_program(program)
+            .map_err(failed("load the device program: bpf"))?;
+        libsyscall::bpf::attach_device_program(cgroup.as_fd(), program.as_fd())
+            .map_err(failed("attach the device program: bpf"))
+    }
+
+    fn entry(&self) -> Result<Entry, Error> {
+        let directory = self.directory().map(open_directory).transpose()?;
+        Ok(Entry { directory, procs: Vec::new() })
+    }
+
+    fn freeze(&self) -> Result<(), Error> {
+        self.set_frozen(true)
+    }
+
+    fn thaw(&self) -> Result<(), Error> {
+        self.set_frozen(false)
+    }
+
+    fn is_frozen(&self) -> Result<bool, Error> {
+        self.directory().map_or(Ok(false), is_frozen)
+    }
+
+    fn kill(&self) -> Result<(), Error> {
+        let Some(directory) = self.directory() else { return Ok(()) };
+        if self.kill_at_once() || !directory.exists() {
+            return Ok(());
+        }
+        // Frozen processes fork no others; a killed one dies frozen or not.
+        let _ = self.freeze();
+        kill_each(&files::pids(directory)?);
+        self.thaw()
+    }
+
+    fn pids(&self) -> Result<Vec<i32>, Error> {
+        self.directory().map_or_else(|| Ok(Vec::new()), files::pids)
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        self.directory().map_or(Ok(()), files::remove)
+    }
+}
+
+/// A cgroup with processes is somebody's.
+pub(crate) fn refuse_used(directory: &Path, pids: &[i32]) -> Result<(), Error> {
+    match pids.len() {
+        0 => Ok(()),
+        count => Err(Error::NotEmpty { path: directory.to_owned(), count }),
+    }
+}
+
+/// A handle for clone3(2) and bpf(2).
+pub(crate) fn open_directory(directory: &Path) -> Result<std::os::fd::OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(directory, flags, Mode::empty()).map_err(Error::call("open", directory))
+}
+
+fn is_frozen(directory: &Path) -> Result<bool, Error> {
+    match files::read(&directory.join("cgroup.freeze")) {
+        Ok(text) => Ok(text.trim() == "1"),
+        // The root has no such file, and nor has a cgroup that is gone.
+        Err(Error::Call { errno: Errno::NOENT | Errno::NODEV, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn wait_until_frozen(directory: &Path) -> Result<(), Error> {
+    let file = directory.join("cgroup.events");
+    let deadline = Instant::now() + FREEZING;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    loop {
+        let events = open(&file, flags, Mode::empty()).map_err(Error::call("open", &file))?;
+        let mut buffer = [0; 128];
+        let length = rustix::io::read(&events, &mut buffer).map_err(Error::call("read", &file))?;
+        if String::from_utf8_lossy(&buffer[..length]).contains("frozen 1") {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let seconds = FREEZING.as_secs();
+            return Err(Error::Timeout { path: directory.to_owned(), what: "freezing", seconds });
+        }
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let _ = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout));
+    }
+}
+
+/// Enables, on the way down to `directory`, the controllers that are there and not enabled yet:
+/// writing what is enabled already costs tens of milliseconds on a busy machine. One that a level
+/// refuses is missed only when a limit needs it, and then by name.
+fn enable_controllers(mount_point: &Path, directory: &Path) -> Result<(), Error> {
+    let below = directory.strip_prefix(mount_point).unwrap_or(directory);
+    let mut level: PathBuf = mount_point.to_owned();
+    for part in below.components() {
+        let available = files::read(&level.join("cgroup.controllers"))?;
+        let file = level.join("cgroup.subtree_control");
+        let enabled = files::read(&file)?;
+        let enabled: Vec<&str> = enabled.split_whitespace().collect();
+        let missing: Vec<String> = available
+            .split_whitespace()
+            .filter(|name| !enabled.contains(name))
+            .map(|name| format!("+{name}"))
+            .collect();
+        if !missing.is_empty() && files::write(&file, &missing.join(" ")).is_err() {
+            for one in missing {
+                let _ = files::write(&file, &one);
+            }
+        }
+        level.push(part);
+    }
+    Ok(())
+}
