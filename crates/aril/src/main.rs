@@ -1,2 +1,44 @@
 //! aril: an OCI runtime-spec 1.3 container runtime for Linux.
-fn main() {}
+//!
+//! Only this file exits, and only it logs an error, once.
+
+mod arguments;
+mod commands;
+mod globals;
+mod log;
+mod version;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let cli = match arguments::parse(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let is_exec = matches!(cli.command, Some(arguments::Command::Exec(_)));
+    if let Err(error) = log::open(&cli.globals) {
+        return fail(&format!("{error:#}"), is_exec);
+    }
+    match commands::run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&log::plain(&format!("{error:#}")), is_exec),
+    }
+}
+
+/// runc's exit code for what exec could not do is 255, for everything else 1.
+fn fail(message: &str, is_exec: bool) -> ExitCode {
+    log::error(message);
+    ExitCode::from(if is_exec { 255 } else { 1 })
+}
+
+/// Help goes to standard output; what is wrong with a command line, to the log.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    log::error(text.trim().trim_start_matches("error: "));
+    ExitCode::FAILURE
+}

@@ -33,7 +33,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// An error of `kind` with a text of its own.
-    pub fn new(kind: ErrorKind, message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+    pub fn new(
+        kind: ErrorKind,
+        message: impl fmt::Display + fmt::Debug + Send + Sync + 'static,
+    ) -> Self {
         Self { kind, source: anyhow::Error::msg(message) }
     }
 
@@ -49,6 +52,12 @@ impl Error {
         Self::new(ErrorKind::Status, "container not running")
     }
 
+    /// The id is not one.
+    #[must_use]
+    pub(crate) fn invalid_id(reason: &str) -> Self {
+        Self::new(ErrorKind::Invalid(Vec::new()), format!("invalid container ID format: {reason}"))
+    }
+
     /// All that is wrong with a config.
     #[must_use]
     pub fn invalid(violations: Vec<Violation>) -> Self {
@@ -60,6 +69,12 @@ impl Error {
 impl From<anyhow::Error> for Error {
     fn from(source: anyhow::Error) -> Self {
         Self { kind: ErrorKind::System, source }
+    }
+}
+
+impl From<libcgroups::Error> for Error {
+    fn from(error: libcgroups::Error) -> Self {
+        anyhow::Error::new(error).into()
     }
 }
 

@@ -4,14 +4,44 @@
 //! -> apply (the runtime: `pending`, `serve`; the container: `init`) -> report ([`Error`],
 //! `state`). Each verb is one file.
 
+mod console;
+mod create;
+mod default_spec;
+mod delete;
 mod error;
+mod exec;
 mod features;
+mod files;
+mod freeze;
+mod hooks;
 pub mod host;
+mod init;
+mod kill;
+mod pending;
 pub mod plan;
+mod protocol;
+mod query;
 pub mod request;
+mod run;
+mod serve;
 pub mod spec;
+mod start;
+mod state;
+mod supervise;
 mod violation;
+mod wait;
 
+pub use create::create;
+pub use default_spec::default_spec;
+pub use delete::delete;
 pub use error::{Error, ErrorKind, Result};
+pub use exec::exec;
+pub use features::features;
+pub use freeze::{pause, resume};
+pub use kill::kill;
+pub use query::{list, ps, state};
 pub use request::Context;
+pub use run::run;
+pub use start::start;
+pub use state::{StateDocument, Status};
 pub use violation::Violation;

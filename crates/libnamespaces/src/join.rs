@@ -9,8 +9,13 @@ use rustix::io::Errno;
 use crate::{Error, Joined, Kind, KindSet, Namespaces};
 
 /// The files of the namespaces to join, in the order of joining.
-#[derive(Debug, Default)]
-pub struct NamespaceFiles(Vec<(Kind, OwnedFd)>);
+#[derive(Debug)]
+pub enum NamespaceFiles {
+    /// A file for each namespace.
+    Files(Vec<(Kind, OwnedFd)>),
+    /// The pidfd of a process that is in all of these.
+    Process(OwnedFd, KindSet),
+}
 
 impl NamespaceFiles {
     /// Opens every joined namespace and checks its kind (ioctl_nsfs(2), `NS_GET_NSTYPE`).
@@ -23,17 +28,27 @@ impl NamespaceFiles {
             .iter()
             .map(|joined| Ok((joined.kind, open_checked(joined)?)))
             .collect::<Result<_, _>>()
-            .map(Self)
+            .map(Self::Files)
     }
 
-    /// Enters those of `kinds`. The user namespace comes when it must: what belongs to the
+    /// The namespaces that the process of `pidfd` is in.
+    #[must_use]
+    pub const fn of_process(pidfd: OwnedFd, kinds: KindSet) -> Self {
+        Self::Process(pidfd, kinds)
+    }
+
+    /// Enters those of `kinds`, all at once where one process is in all. The user namespace comes when it must: what belongs to the
     /// runtime's own user namespace is refused afterwards, what belongs to the joined one before,
     /// so a refusal before it is tried again after it.
     ///
     /// # Errors
     /// The first namespace that cannot be entered.
     pub fn join(&self, kinds: KindSet) -> Result<(), Error> {
-        let wanted = || self.0.iter().filter(|(kind, _)| kinds.contains(*kind));
+        let files = match self {
+            Self::Files(files) => files,
+            Self::Process(pidfd, own) => return join_process(pidfd, *own, kinds),
+        };
+        let wanted = || files.iter().filter(|(kind, _)| kinds.contains(*kind));
         let user = wanted().find(|(kind, _)| *kind == Kind::User);
         let mut refused = Vec::new();
         for (kind, file) in wanted().filter(|(kind, _)| *kind != Kind::User) {
@@ -50,6 +65,15 @@ impl NamespaceFiles {
         }
         refused.into_iter().try_for_each(|(kind, file)| enter(kind, file))
     }
+}
+
+/// setns(2) with a pidfd (Linux 5.8).
+fn join_process(pidfd: &OwnedFd, own: KindSet, kinds: KindSet) -> Result<(), Error> {
+    let wanted: KindSet = own.iter().filter(|kind| kinds.contains(*kind)).collect();
+    let Some(first) = wanted.iter().next() else { return Ok(()) };
+    setns(pidfd, wanted.flags())
+        .map_err(|errno| Error::Join { kind: first, errno: from_nix(errno) })?;
+    if wanted.contains(Kind::User) { become_root() } else { Ok(()) }
 }
 
 fn open_checked(joined: &Joined) -> Result<OwnedFd, Error> {

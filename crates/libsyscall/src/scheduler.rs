@@ -7,7 +7,8 @@ use crate::{Result, check};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
-    size: u32,
+    /// The size of the structure; [`set`] fills it in.
+    pub size: u32,
     /// `SCHED_*`.
     pub policy: u32,
     /// `SCHED_FLAG_*`.

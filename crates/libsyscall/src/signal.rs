@@ -1,8 +1,8 @@
 //! Signal dispositions and the signal mask of a process that is about to become another program.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::{Result, check};
+use crate::{Errno, Result, check};
 
 /// Gives `SIGPIPE` its default action back, which Rust's start-up code takes away, and unblocks
 /// every signal: a program inherits both across execve(2).
@@ -39,4 +39,49 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
         )
     })?;
     Ok(())
+}
+
+/// A signalfd(2) for every signal, all of them blocked.
+#[derive(Debug)]
+pub struct SignalFile(OwnedFd);
+
+impl SignalFile {
+    /// Blocks every signal of the calling thread and opens a file of them.
+    ///
+    /// # Errors
+    /// Those of sigprocmask(2) and signalfd(2).
+    pub fn block_all() -> Result<Self> {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the call initializes the set it is given.
+        check(libc::c_long::from(unsafe { libc::sigfillset(all.as_mut_ptr()) }))?;
+        // SAFETY: the set was just initialized; the old mask is not asked for.
+        let result =
+            unsafe { libc::sigprocmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+        check(libc::c_long::from(result))?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the set is initialized and only read.
+        let fd = check(libc::c_long::from(unsafe { libc::signalfd(-1, all.as_ptr(), flags) }))?;
+        // SAFETY: the call has returned a new descriptor that nothing else owns.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
+    }
+
+    /// The next signal that is pending; nothing when there is none.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn next(&self) -> Result<Option<i32>> {
+        let mut record = [0; size_of::<libc::signalfd_siginfo>()];
+        match rustix::io::read(&self.0, &mut record) {
+            // The number is the first field of the record.
+            Ok(_) => Ok(Some(i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl AsFd for SignalFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }

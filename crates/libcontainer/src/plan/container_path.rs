@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A path inside a container: absolute, free of NUL, not resolved. It is never joined to a path of
 /// the host; the kernel resolves it below the root's file descriptor (openat2(2),
 /// `RESOLVE_IN_ROOT`).
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct ContainerPath(CString);
 
 impl ContainerPath {

@@ -12,8 +12,26 @@ use libcgroups::Location;
 use libnamespaces::{Namespaces, Spawn};
 use serde::{Deserialize, Serialize};
 
+mod capabilities;
+mod check;
 mod container_path;
+mod create;
+mod devices;
+mod hooks;
+mod id;
+mod mounts;
+mod namespaces;
+mod options;
+mod process;
+mod sysctl;
+
+pub use capabilities::names as capability_names;
+pub(crate) use check::{Violations, token};
 pub use container_path::ContainerPath;
+pub use create::{Planned, create};
+pub use id::validate_id;
+pub use options::mount_option_names;
+pub use process::exec;
 
 /// Everything that decides what one container will be.
 #[derive(Clone, Debug)]

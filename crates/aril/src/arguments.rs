@@ -1,0 +1,328 @@
+//! The command line: runc's, with what other callers pass too.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// OCI container runtime.
+#[derive(Debug, Parser)]
+#[command(name = "aril", disable_version_flag = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    /// Show the version.
+    #[arg(long, short)]
+    pub version: bool,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags before the command.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// Directory of the containers' state [default: /run/aril, or $XDG_RUNTIME_DIR/aril].
+    #[arg(long)]
+    pub root: Option<PathBuf>,
+    /// File to which errors are appended.
+    #[arg(long)]
+    pub log: Option<PathBuf>,
+    /// Format of the log.
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Log warnings too.
+    #[arg(long)]
+    pub debug: bool,
+    /// How much is logged (crun's flag; `debug` and `warning` are --debug).
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Have systemd manage cgroups (not supported yet).
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+    /// Who manages cgroups (crun's flag; only `cgroupfs` is supported yet).
+    #[arg(long, value_name = "MANAGER")]
+    pub cgroup_manager: Option<String>,
+    /// Whether failures to change cgroups are ignored: true, false or auto.
+    #[arg(long, default_value = "auto", value_name = "BOOL")]
+    pub rootless: String,
+    /// Accepted and ignored: criu is found through PATH.
+    #[arg(long, hide = true)]
+    pub criu: Option<PathBuf>,
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a container, whose program waits for start.
+    Create(Create),
+    /// Run the program of a created container.
+    Start(Id),
+    /// Show the state of a container.
+    State(Id),
+    /// Send a signal to a container's first process.
+    Kill(Kill),
+    /// Remove a container.
+    Delete(Delete),
+    /// Create and start a container, wait for it and remove it.
+    Run(Run),
+    /// Run another process in a container.
+    Exec(Box<Exec>),
+    /// List the containers.
+    List(List),
+    /// List the processes of a container.
+    Ps(Ps),
+    /// Stop all processes of a container where they are.
+    Pause(Id),
+    /// Let a paused container go on.
+    Resume(Id),
+    /// Write a config.json to start from.
+    Spec(Spec),
+    /// Show what this runtime can do, as JSON.
+    Features,
+}
+
+/// A container's id.
+#[derive(Debug, Args)]
+pub(crate) struct Id {
+    /// The container's id.
+    pub id: String,
+}
+
+/// Flags of create and run.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's directory.
+    #[arg(long, short, default_value = ".")]
+    pub bundle: PathBuf,
+    /// Unix socket that is sent the terminal's master.
+    #[arg(long)]
+    pub console_socket: Option<PathBuf>,
+    /// Unix socket that is sent the pidfd (not supported yet).
+    #[arg(long)]
+    pub pidfd_socket: Option<PathBuf>,
+    /// File to write the pid to.
+    #[arg(long)]
+    pub pid_file: Option<PathBuf>,
+    /// Change the root without pivot_root.
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Pass this many more file descriptors, from 3 on, to the program.
+    #[arg(long, default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+/// kill.
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// The container's id.
+    pub id: String,
+    /// The signal, by name or number.
+    #[arg(default_value = "SIGTERM", allow_hyphen_values = true)]
+    pub signal: String,
+    /// Send it to all processes of the container.
+    #[arg(long, short)]
+    pub all: bool,
+}
+
+/// delete.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The container's id.
+    pub id: String,
+    /// Kill it first; an unknown id is no error.
+    #[arg(long, short)]
+    pub force: bool,
+}
+
+/// run.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub create: Create,
+    /// Return as soon as the program runs.
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Keep the container when the program has ended.
+    #[arg(long)]
+    pub keep: bool,
+    /// Do not become the parent of orphaned processes.
+    #[arg(long)]
+    pub no_subreaper: bool,
+}
+
+/// exec.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The container's id.
+    pub id: String,
+    /// The program and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+    /// Unix socket that is sent the terminal's master.
+    #[arg(long)]
+    pub console_socket: Option<PathBuf>,
+    /// Unix socket that is sent the pidfd (not supported yet).
+    #[arg(long)]
+    pub pidfd_socket: Option<PathBuf>,
+    /// Working directory in the container.
+    #[arg(long)]
+    pub cwd: Option<String>,
+    /// Environment variable, NAME=VALUE.
+    #[arg(long, short)]
+    pub env: Vec<String>,
+    /// Give the process a terminal.
+    #[arg(long, short)]
+    pub tty: bool,
+    /// User, UID or UID:GID.
+    #[arg(long, short, value_parser = parse_user)]
+    pub user: Option<(u32, Option<u32>)>,
+    /// More group ids.
+    #[arg(long, short = 'g')]
+    pub additional_gids: Vec<u32>,
+    /// File with the whole process as JSON.
+    #[arg(long, short)]
+    pub process: Option<PathBuf>,
+    /// Return as soon as the process runs.
+    #[arg(long, short)]
+    pub detach: bool,
+    /// File to write the pid to.
+    #[arg(long)]
+    pub pid_file: Option<PathBuf>,
+    /// SELinux label.
+    #[arg(long)]
+    pub process_label: Option<String>,
+    /// AppArmor profile.
+    #[arg(long)]
+    pub apparmor: Option<String>,
+    /// Set no_new_privs.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_new_privs: Option<bool>,
+    /// Add a capability.
+    #[arg(long, short)]
+    pub cap: Vec<String>,
+    /// Pass this many more file descriptors, from 3 on, to the process.
+    #[arg(long, default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Sub-cgroup of the container's, PATH.
+    #[arg(long)]
+    pub cgroup: Vec<String>,
+    /// Also in a paused container.
+    #[arg(long)]
+    pub ignore_paused: bool,
+}
+
+/// list.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// table or json.
+    #[arg(long, short, default_value = "table")]
+    pub format: String,
+    /// Show ids only.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// ps.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// The container's id.
+    pub id: String,
+    /// Options of ps(1) [default: -ef].
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<String>,
+    /// table or json.
+    #[arg(long, short, default_value = "table")]
+    pub format: String,
+}
+
+/// spec.
+#[derive(Debug, Args)]
+pub(crate) struct Spec {
+    /// Directory to write config.json to.
+    #[arg(long, short)]
+    pub bundle: Option<PathBuf>,
+    /// For a user without privilege.
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+/// Parses a command line; flags with one dash, as Go's parser takes them, are taken too.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(arguments.iter().map(two_dashes))
+}
+
+/// `-no-subreaper`, which go-runc writes.
+fn two_dashes(argument: &OsString) -> OsString {
+    match argument.to_str() {
+        Some(text) if text == "-no-subreaper" => OsString::from("--no-subreaper"),
+        _ => argument.clone(),
+    }
+}
+
+/// `UID` or `UID:GID`, digits only: whatever else is an error, never root (CVE-2026-30892).
+fn parse_user(text: &str) -> Result<(u32, Option<u32>), String> {
+    let id = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| digits && *number != u32::MAX);
+        number.ok_or_else(|| format!("{text:?} is no id: write a number from 0 to 4294967294"))
+    };
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((id(uid)?, Some(id(gid)?))),
+        None => Ok((id(text)?, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::CommandFactory as _;
+
+    use super::{Cli, Command, parse, parse_user};
+
+    fn command(line: &str) -> Command {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        parse(&arguments).unwrap().command.unwrap()
+    }
+
+    #[test]
+    fn the_table_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn users_are_numbers_or_errors() {
+        assert_eq!(parse_user("1000").unwrap(), (1000, None));
+        assert_eq!(parse_user("1:2").unwrap(), (1, Some(2)));
+        for wrong in ["", "x", "1000x", "-1", "+1", "4294967295", "4294967296", "1:", ":1", "1:2:3"]
+        {
+            assert!(parse_user(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_engines_pass() {
+        let line = "aril --root /r --log /l --log-format json create --bundle /b --pid-file /p id";
+        assert!(matches!(command(line), Command::Create(create) if create.id == "id"));
+        let line = "runc --log=/l --log-format=json --rootless=true --criu /c kill --all id 9";
+        assert!(matches!(command(line), Command::Kill(kill) if kill.all && kill.signal == "9"));
+        let line = "aril exec --detach --no-new-privs id sh -c x";
+        assert!(matches!(command(line), Command::Exec(exec) if exec.args == ["sh", "-c", "x"]
+            && exec.no_new_privs == Some(true)));
+        assert!(
+            matches!(command("aril run -no-subreaper id"), Command::Run(run) if run.no_subreaper)
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! `exec`.
+
+use anyhow::bail;
+use libcontainer::{Context, request};
+
+use crate::arguments::Exec;
+
+/// Runs the process. Its exit code.
+pub(crate) fn run(context: &Context, exec: Exec) -> anyhow::Result<u8> {
+    if exec.pidfd_socket.is_some() {
+        bail!("--pidfd-socket is not supported yet");
+    }
+    if exec.process.is_none() && exec.args.is_empty() {
+        bail!("exec needs a program, or --process with a file that has one");
+    }
+    if let Some(cgroup) = exec.cgroup.iter().find(|cgroup| cgroup.contains(':')) {
+        bail!("--cgroup {cgroup}: a path for single controllers is not supported yet");
+    }
+    let request = request::Exec {
+        id: exec.id,
+        process: exec.process,
+        args: exec.args,
+        cwd: exec.cwd,
+        env: exec.env,
+        tty: exec.tty,
+        user: exec.user,
+        additional_gids: exec.additional_gids,
+        capabilities: exec.cap,
+        no_new_privileges: exec.no_new_privs,
+        apparmor: exec.apparmor,
+        process_label: exec.process_label,
+        cgroups: exec.cgroup,
+        ignore_paused: exec.ignore_paused,
+        detach: exec.detach,
+        pid_file: exec.pid_file,
+        console_socket: exec.console_socket,
+        preserve_fds: exec.preserve_fds + super::listening(),
+    };
+    Ok(libcontainer::exec(context, &request)?)
+}

@@ -1,0 +1,84 @@
+//! One file for each command that does more than call its verb.
+
+mod exec;
+mod kill;
+mod list;
+mod ps;
+mod spec;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::bail;
+use libcontainer::request;
+use serde::Serialize;
+
+use crate::arguments::{Cli, Command, Create, Run};
+use crate::{globals, version};
+
+/// Runs the command. The program's exit code.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
+    if cli.version {
+        let program = std::env::args_os().next().unwrap_or_default();
+        print(&version::text(Path::new(&program)))?;
+        return Ok(0);
+    }
+    let Some(command) = cli.command else { bail!("no command; see aril --help") };
+    if matches!(command, Command::Create(_) | Command::Run(_)) {
+        globals::refuse_other_managers(&cli.globals)?;
+    }
+    let context = &globals::context(&cli.globals)?;
+    match command {
+        Command::Create(create) => libcontainer::create(context, &creation(create)?)?,
+        Command::Run(run) => return Ok(libcontainer::run(context, &running(run)?)?),
+        Command::Exec(exec) => return exec::run(context, *exec),
+        Command::Start(one) => libcontainer::start(context, &one.id)?,
+        Command::State(one) => print_json(&libcontainer::state(context, &one.id)?)?,
+        Command::Kill(kill) => kill::run(context, &kill)?,
+        Command::Delete(delete) => libcontainer::delete(context, &delete.id, delete.force)?,
+        Command::List(list) => list::run(context, &list)?,
+        Command::Ps(ps) => ps::run(context, &ps)?,
+        Command::Pause(one) => libcontainer::pause(context, &one.id)?,
+        Command::Resume(one) => libcontainer::resume(context, &one.id)?,
+        Command::Spec(spec) => spec::run(&spec)?,
+        Command::Features => print_json(&libcontainer::features())?,
+    }
+    Ok(0)
+}
+
+fn creation(create: Create) -> anyhow::Result<request::Create> {
+    if create.pidfd_socket.is_some() {
+        bail!("--pidfd-socket is not supported yet");
+    }
+    Ok(request::Create {
+        id: create.id,
+        bundle: create.bundle,
+        console_socket: create.console_socket,
+        pid_file: create.pid_file,
+        no_pivot: create.no_pivot,
+        no_new_keyring: create.no_new_keyring,
+        preserve_fds: create.preserve_fds + listening(),
+    })
+}
+
+fn running(run: Run) -> anyhow::Result<request::Run> {
+    let Run { create, detach, keep, no_subreaper } = run;
+    Ok(request::Run { create: creation(create)?, detach, keep, no_subreaper })
+}
+
+/// Sockets that systemd passes come after the three standard streams (sd_listen_fds(3)).
+fn listening() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// Prints a document as runc does: two spaces for each level.
+fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(document)?))
+}
+
+/// Prints to standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    Ok(output.flush()?)
+}

@@ -1,0 +1,104 @@
+//! The log: one line for an error, in runc's schema where JSON is asked for, since containerd and
+//! Podman parse it; and the same words for a person on standard error.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::arguments::{Globals, LogFormat};
+
+struct Log {
+    file: Option<File>,
+    json: bool,
+    debug: bool,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// Opens the log that the flags name.
+pub(crate) fn open(globals: &Globals) -> anyhow::Result<()> {
+    let open = |path| {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o644);
+        options.open(path).with_context(|| format!("--log {path:?}"))
+    };
+    let file = globals.log.as_ref().map(open).transpose()?;
+    let debug =
+        globals.debug || matches!(globals.log_level.as_deref(), Some("debug" | "warning" | "info"));
+    let _ = LOG.set(Log { file, json: globals.log_format == LogFormat::Json, debug });
+    Ok(())
+}
+
+/// Logs the error that ends the program.
+pub(crate) fn error(message: &str) {
+    let log = LOG.get();
+    write("error", message);
+    if log.is_some_and(|log| log.file.is_some()) {
+        // The error is on its way already; a closed standard error changes nothing about it.
+        let _ = writeln!(std::io::stderr(), "aril: {message}");
+    }
+}
+
+/// Logs a warning, with --debug: a second line in a log of Podman's would hide the error.
+pub(crate) fn warn(message: &str) {
+    if LOG.get().is_some_and(|log| log.debug) {
+        write("warning", &plain(message));
+    }
+}
+
+fn write(level: &str, message: &str) {
+    let log = LOG.get();
+    let time = humantime::format_rfc3339_seconds(SystemTime::now());
+    let line = match log {
+        Some(Log { json: true, .. }) => {
+            json!({ "level": level, "msg": message, "time": time.to_string() }).to_string()
+        }
+        Some(Log { file: Some(_), .. }) => format!("time=\"{time}\" level={level} msg={message:?}"),
+        _ if level == "error" => format!("aril: {message}"),
+        _ => format!("aril: {level}: {message}"),
+    };
+    let line = format!("{line}\n");
+    let _ = match log.and_then(|log| log.file.as_ref()) {
+        Some(mut file) => file.write_all(line.as_bytes()),
+        None => std::io::stderr().write_all(line.as_bytes()),
+    };
+}
+
+/// One line, with the kernel's words as engines match them: in lower case, without the number.
+pub(crate) fn plain(message: &str) -> String {
+    let mut text = message.replace('\n', "; ");
+    while let Some((start, code)) = next_errno(&text) {
+        let words = std::io::Error::from_raw_os_error(code).to_string();
+        let end = start + words.len();
+        let Some((phrase, _)) = words.split_once(" (os error ") else { return text };
+        text.replace_range(start..end, &phrase.to_lowercase());
+    }
+    text
+}
+
+/// Where the next "Phrase (os error N)" starts, and its N.
+fn next_errno(text: &str) -> Option<(usize, i32)> {
+    let at = text.find(" (os error ")?;
+    let rest = &text[at + " (os error ".len()..];
+    let code: i32 = rest.split_once(')')?.0.parse().ok()?;
+    let words = std::io::Error::from_raw_os_error(code).to_string();
+    Some((text.find(&words)?, code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn the_kernels_words_are_gos() {
+        let text =
+            "open: No such file or directory (os error 2) and Permission denied (os error 13)\nx";
+        assert_eq!(plain(text), "open: no such file or directory and permission denied; x");
+        assert_eq!(plain("what (os error x)"), "what (os error x)");
+    }
+}

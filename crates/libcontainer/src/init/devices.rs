@@ -1,0 +1,92 @@
+//! Device nodes and the links beside them.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, Uid, chownat, fstat, makedev, mknodat, readlinkat, statat,
+    symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::root::{Root, Target, attach};
+use crate::files::Files;
+use crate::plan::{Device, DeviceKind, Link, Plan};
+
+/// Makes all devices and links.
+pub(crate) fn make_all(plan: &Plan, root: &Root, files: &mut Files) -> anyhow::Result<()> {
+    for (position, device) in plan.devices.iter().enumerate() {
+        let node = files.devices.get_mut(position).and_then(Option::take);
+        make(device, node, root).with_context(|| match device.index {
+            Some(index) => format!("linux.devices[{index}] {}", device.path),
+            None => format!("default device {}", device.path),
+        })?;
+    }
+    plan.links
+        .iter()
+        .try_for_each(|link| make_link(link, root).with_context(|| format!("link {}", link.path)))
+}
+
+fn make(device: &Device, node: Option<OwnedFd>, root: &Root) -> anyhow::Result<()> {
+    if let Some(node) = node {
+        let place = root.ensure(&device.path, Target::File)?;
+        return attach(&node, &place).context("bind the host's device: move_mount");
+    }
+    let (parent, name) = root.parent(&device.path)?;
+    let (file_type, number) = kind_and_number(device.kind);
+    let mode = Mode::from_raw_mode(device.mode);
+    match mknodat(parent.as_fd(), &name, file_type, mode, number) {
+        Ok(()) if (device.uid, device.gid) == (0, 0) => return Ok(()),
+        Ok(()) => {}
+        Err(Errno::EXIST) => return check_existing(device, &parent, &name),
+        Err(errno) => return Err(errno).context("mknod"),
+    }
+    let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+    chownat(parent.as_fd(), &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).context("chown")
+}
+
+/// A file that is there already must be the device asked for (config-linux.md, "Devices").
+fn check_existing(device: &Device, parent: &OwnedFd, name: &std::ffi::CStr) -> anyhow::Result<()> {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).context("stat")?;
+    let (file_type, number) = kind_and_number(device.kind);
+    let same_number = file_type == FileType::Fifo || stat.st_rdev == number;
+    if FileType::from_raw_mode(stat.st_mode) == file_type && same_number {
+        return Ok(());
+    }
+    bail!("there is another file already; remove it from the image or mount a tmpfs on /dev")
+}
+
+fn kind_and_number(kind: DeviceKind) -> (FileType, u64) {
+    match kind {
+        DeviceKind::Character { major, minor } => {
+            (FileType::CharacterDevice, makedev(major, minor))
+        }
+        DeviceKind::Block { major, minor } => (FileType::BlockDevice, makedev(major, minor)),
+        DeviceKind::Fifo => (FileType::Fifo, 0),
+    }
+}
+
+fn make_link(link: &Link, root: &Root) -> anyhow::Result<()> {
+    let condition = link.only_if.as_ref().map(|path| root.find(path));
+    if let Some(Err(Errno::NOENT | Errno::NOTDIR)) = condition {
+        return Ok(());
+    }
+    let (parent, name) = root.parent(&link.path)?;
+    match symlinkat(&link.target, parent.as_fd(), &name) {
+        Err(Errno::EXIST) => {}
+        result => return result.context("symlink"),
+    }
+    if readlinkat(parent.as_fd(), &name, Vec::new()).is_ok_and(|there| there == link.target) {
+        return Ok(());
+    }
+    unlinkat(parent.as_fd(), &name, AtFlags::empty()).context("replace: unlink")?;
+    symlinkat(&link.target, parent.as_fd(), &name).context("symlink")
+}
+
+/// Whether `fd` is the character device `major:minor`.
+pub(crate) fn is_character_device(fd: impl AsFd, major: u32, minor: u32) -> bool {
+    fstat(fd).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == makedev(major, minor)
+    })
+}

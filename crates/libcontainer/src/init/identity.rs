@@ -1,0 +1,129 @@
+//! Who the program is: limits, groups, user, capabilities.
+
+use anyhow::Context as _;
+use caps::{CapSet, Capability, CapsHashSet};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::plan::{Capabilities, Process};
+
+/// What the user namespace's owner may need but a program without it must not have while waiting.
+const SYS_ADMIN: u64 = 1 << 21;
+
+/// Everything of the identity that does not need to come after the seccomp filter.
+///
+/// Capabilities are kept across the change of user (`PR_SET_KEEPCAPS`) and cut to the permitted
+/// set; without no_new_privs `CAP_SYS_ADMIN` stays for the filter, until [`complete`].
+pub(crate) fn take_on(process: &Process) -> anyhow::Result<()> {
+    for limit in &process.rlimits {
+        libsyscall::rlimit::set(limit.resource, limit.soft, limit.hard).with_context(|| {
+            format!(
+                "process.rlimits {} soft {} hard {}: setrlimit",
+                limit.name, limit.soft, limit.hard
+            )
+        })?;
+    }
+    if let Some(scheduler) = &process.scheduler {
+        libsyscall::scheduler::set(scheduler).context("process.scheduler: sched_setattr")?;
+    }
+    if let Some(priority) = process.io_priority {
+        libsyscall::ioprio::set_for_process_group(priority)
+            .context("process.ioPriority: ioprio_set")?;
+    }
+    drop_bounding(process.capabilities.bounding)?;
+    caps::securebits::set_keepcaps(true).context("keep capabilities: prctl")?;
+    take_groups_and_user(process)?;
+    caps::securebits::set_keepcaps(false).context("drop capabilities: prctl")?;
+    if let Some(mask) = process.umask {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+    }
+    if process.no_new_privileges {
+        set_capabilities(&process.capabilities)?;
+        return rustix::thread::set_no_new_privs(true).context("process.noNewPrivileges: prctl");
+    }
+    let waiting = process.capabilities.permitted | filter_capability(process);
+    set_one(CapSet::Effective, waiting & held()?)
+}
+
+/// The rest, at the very end: the filter, then the capabilities that installing it needed. After
+/// the filter only capset(2), prctl(2) and execve(2) are called.
+pub(crate) fn complete(process: &Process) -> anyhow::Result<()> {
+    if let Some(filter) = &process.seccomp {
+        libsyscall::seccomp::set_filter(&filter.program, filter.flags)
+            .context("linux.seccomp: install the filter: seccomp")?;
+    }
+    if process.no_new_privileges { Ok(()) } else { set_capabilities(&process.capabilities) }
+}
+
+const fn filter_capability(process: &Process) -> u64 {
+    if process.seccomp.is_some() { SYS_ADMIN } else { 0 }
+}
+
+/// setgroups(2) comes also for an empty list: else the host's groups would stay.
+fn take_groups_and_user(process: &Process) -> anyhow::Result<()> {
+    let groups: Vec<Gid> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match set_thread_groups(&groups) {
+        // In a user namespace made without privilege the groups cannot be changed, and setgroups
+        // is denied (user_namespaces(7)): nothing was asked for, so nothing is lost.
+        Err(rustix::io::Errno::PERM) if groups.is_empty() && setgroups_is_denied() => {}
+        result => result.context("process.user.additionalGids: setgroups")?,
+    }
+    let gid = Gid::from_raw(process.gid);
+    set_thread_res_gid(gid, gid, gid)
+        .with_context(|| format!("process.user.gid {}: setresgid", process.gid))?;
+    let uid = Uid::from_raw(process.uid);
+    set_thread_res_uid(uid, uid, uid)
+        .with_context(|| format!("process.user.uid {}: setresuid", process.uid))
+}
+
+fn setgroups_is_denied() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+}
+
+fn drop_bounding(keep: u64) -> anyhow::Result<()> {
+    for capability in caps::all() {
+        if keep & capability.bitmask() != 0 {
+            continue;
+        }
+        match caps::drop(None, CapSet::Bounding, capability) {
+            Ok(()) => {}
+            // A capability that this kernel does not have is not held either.
+            Err(_) if !caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("drop {capability} from the bounding set: prctl"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The five sets as the config has them. Inheritable first, since ambient depends on it, and
+/// permitted last, since nothing is added after it.
+fn set_capabilities(capabilities: &Capabilities) -> anyhow::Result<()> {
+    set_one(CapSet::Effective, capabilities.effective)?;
+    set_one(CapSet::Inheritable, capabilities.inheritable)?;
+    set_one(CapSet::Permitted, capabilities.permitted)?;
+    caps::clear(None, CapSet::Ambient).context("process.capabilities.ambient: prctl")?;
+    for capability in set_of(capabilities.ambient) {
+        caps::raise(None, CapSet::Ambient, capability)
+            .with_context(|| format!("process.capabilities.ambient {capability}: prctl"))?;
+    }
+    Ok(())
+}
+
+fn set_one(set: CapSet, bits: u64) -> anyhow::Result<()> {
+    caps::set(None, set, &set_of(bits)).with_context(|| {
+        let names: Vec<_> = set_of(bits).iter().map(ToString::to_string).collect();
+        format!("process.capabilities {set:?} {}: capset", names.join(" "))
+    })
+}
+
+fn set_of(bits: u64) -> CapsHashSet {
+    caps::all().into_iter().filter(|capability| bits & capability.bitmask() != 0).collect()
+}
+
+fn held() -> anyhow::Result<u64> {
+    let permitted = caps::read(None, CapSet::Permitted).context("capget")?;
+    Ok(permitted.iter().fold(0, |bits, capability: &Capability| bits | capability.bitmask()))
+}

@@ -1,0 +1,334 @@
+//! Init: the container from the inside. The same binary, cloned; single-threaded, on its own copy
+//! of the runtime's memory; it leaves by execve(2) or with a [`Failure`].
+
+mod copy_up;
+mod devices;
+mod identity;
+mod mounts;
+mod program;
+mod root;
+mod seal;
+mod terminal;
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::Context as _;
+use libchannel::Channel;
+use libnamespaces::{Kind, KindSet, NamespaceFiles};
+use libsyscall::clone::exit_now;
+use nix::sched::unshare;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::files::Files;
+use crate::hooks;
+use crate::plan::{Plan, Process};
+use crate::protocol::{Event, Failure, InitEnd, Reply, Stage};
+use crate::state::{State, Status};
+use root::Root;
+use terminal::Pty;
+
+/// What init is given.
+pub(crate) struct Init<'a> {
+    /// What the container is to be.
+    pub plan: &'a Plan,
+    /// What was opened for it.
+    pub files: Files,
+    /// The state, for hooks that init runs.
+    pub state: &'a State,
+    /// Its end of the channel.
+    pub channel: InitEnd,
+    /// The socket at which it waits for `start`, with `create`.
+    pub start: Option<OwnedFd>,
+}
+
+/// Runs init; its failure goes to whoever waits: the runtime, or `start`.
+pub(crate) fn run(mut init: Init<'_>) -> ! {
+    let outcome = catch_unwind(AssertUnwindSafe(|| become_container(&mut init)));
+    let failure = match outcome {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(failure)) => failure,
+        Err(_) => {
+            failure(Stage::Program, &anyhow::Error::msg("init panicked; this is a defect of aril"))
+        }
+    };
+    let _ = init.channel.send(&Event::Failed(failure), &[]);
+    exit_now(1)
+}
+
+/// The container, top to bottom.
+fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
+    let (plan, files) = (init.plan, &mut init.files);
+    enter_session(plan, files).at(Stage::Session)?;
+    enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
+    let pid = ask_for_hooks(plan, &init.channel).at(Stage::Hooks)?;
+    let root = attach_root(plan, files).at(Stage::Rootfs)?;
+    let later = mounts::mount_all(plan, &root, files).at(Stage::Mounts)?;
+    devices::make_all(plan, &root, files).at(Stage::Devices)?;
+    let pty = open_terminal(plan.process.as_ref(), &root, true).at(Stage::Terminal)?;
+    make_working_directory(plan, &root);
+    run_hooks(&plan.hooks.create_container, init.state, (Status::Creating, pid))
+        .at(Stage::Hooks)?;
+    root.pivot(plan.rootfs.no_pivot || !plan.namespaces.has(Kind::Mount)).at(Stage::Pivot)?;
+    seal::seal(plan, &root, files, later).at(Stage::Seal)?;
+    take_terminal(plan.process.as_ref(), pty, &root, &init.channel).at(Stage::Terminal)?;
+    let program = prepare(plan.process.as_ref(), plan.preserve_fds)?;
+    wait_for_start(init).at(Stage::Program)?;
+    run_hooks(&plan.hooks.start_container, init.state, (Status::Created, pid))
+        .at(Stage::StartHooks)?;
+    execute(plan.process.as_ref(), program)
+}
+
+/// An exec process: the same end as init's, in a container that exists.
+pub(crate) fn run_exec(
+    process: &Process,
+    (cgroups, joins): (&[OwnedFd], (&NamespaceFiles, KindSet)),
+    channel: &InitEnd,
+    preserve_fds: u32,
+) -> ! {
+    let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<Infallible, Failure> {
+        enter_cgroups(cgroups).at(Stage::Session)?;
+        new_session().at(Stage::Session)?;
+        joins.0.join(joins.1).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
+        let root = terminal::own_root().at(Stage::Rootfs)?;
+        let pty = open_terminal(Some(process), &root, false).at(Stage::Terminal)?;
+        take_terminal(Some(process), pty, &root, channel).at(Stage::Terminal)?;
+        let program = prepare(Some(process), preserve_fds)?;
+        channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
+        execute(Some(process), program)
+    }));
+    let failure = match outcome {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(failure)) => failure,
+        Err(_) => failure(
+            Stage::Program,
+            &anyhow::Error::msg("the exec process panicked; this is a defect of aril"),
+        ),
+    };
+    let _ = channel.send(&Event::Failed(failure), &[]);
+    exit_now(1)
+}
+
+fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
+    enter_cgroups(&files.cgroup_procs)?;
+    new_session()?;
+    if plan.new_keyring {
+        join_keyring(&plan.id)?;
+    }
+    if let Some(domain) = plan.personality {
+        let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
+        nix::sys::personality::set(persona)
+            .map_err(from_nix)
+            .context("linux.personality: personality")?;
+    }
+    Ok(())
+}
+
+/// Writes "0", the writer itself, to each cgroup.procs: no process is ever outside of its limits.
+fn enter_cgroups(procs: &[OwnedFd]) -> anyhow::Result<()> {
+    for file in procs {
+        rustix::io::write(file, b"0").context("enter the cgroup: write cgroup.procs")?;
+    }
+    Ok(())
+}
+
+fn new_session() -> anyhow::Result<()> {
+    // Whatever the caller's mask and umask are, what init makes has the permissions it says.
+    libsyscall::signal::reset().context("reset signals")?;
+    rustix::process::setsid().context("setsid")?;
+    Ok(())
+}
+
+/// A keyring of its own keeps the container from the keys of whoever started it. A kernel without
+/// keyrings has nothing to keep.
+fn join_keyring(id: &str) -> anyhow::Result<()> {
+    let name = CString::new(format!("_ses.{id}"))?;
+    match libsyscall::keyring::join_session(&name) {
+        Ok(_) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno @ Errno::DQUOT) => Err(errno).context(
+            "join a session keyring: keyctl: the quota of keys is used up; raise \
+             /proc/sys/kernel/keys/maxkeys or use --no-new-keyring",
+        ),
+        Err(errno) => {
+            Err(errno).context("join a session keyring (--no-new-keyring avoids it): keyctl")
+        }
+    }
+}
+
+fn enter_namespaces(plan: &Plan, files: &Files, channel: &InitEnd) -> anyhow::Result<()> {
+    if plan.namespaces.new.contains(Kind::User) {
+        channel.ask(&Event::MapIds, &[]).context("the runtime is gone")?;
+        libnamespaces::become_root()?;
+    }
+    files.namespaces.join(plan.spawn.init_joins())?;
+    let own = plan.spawn.init_unshares();
+    if !own.is_empty() {
+        unshare(own.flags()).map_err(from_nix).context("make namespaces: unshare")?;
+    }
+    if plan.namespaces.new.contains(Kind::Network) {
+        bring_loopback_up()?;
+    }
+    if let Some(name) = &plan.hostname {
+        rustix::system::sethostname(name.to_bytes()).context("hostname: sethostname")?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.to_bytes()).context("domainname: setdomainname")?;
+    }
+    Ok(())
+}
+
+fn bring_loopback_up() -> anyhow::Result<()> {
+    let (family, kind, flags) = (AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, kind, flags, None)
+        .or_else(|_| rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None))
+        .context("bring up the loopback interface: socket")?;
+    libsyscall::network::bring_loopback_up(socket.as_fd())
+        .context("bring up the loopback interface: SIOCSIFFLAGS")
+}
+
+/// Lets the runtime run its hooks, if there are hooks at all. Init's pid as the host sees it.
+fn ask_for_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<i32> {
+    if !crate::protocol::conversation(plan).contains(&Event::NamespacesReady) {
+        return Ok(0);
+    }
+    match channel.ask(&Event::NamespacesReady, &[]).context("the runtime is gone")? {
+        Reply::Proceed { pid } => Ok(pid),
+        Reply::Start => anyhow::bail!("the runtime answered out of turn"),
+    }
+}
+
+/// From here on the umask is none, until the program's own.
+fn attach_root(plan: &Plan, files: &mut Files) -> anyhow::Result<Root> {
+    let tree = files.rootfs.take().context("the root filesystem was not opened")?;
+    if plan.namespaces.has(Kind::Mount) { Root::attach(tree) } else { Ok(Root::new(tree)) }
+}
+
+fn open_terminal(
+    process: Option<&Process>,
+    root: &Root,
+    console: bool,
+) -> anyhow::Result<Option<Pty>> {
+    let Some(terminal) = process.and_then(|process| process.terminal) else { return Ok(None) };
+    let pty = Pty::open(root, terminal)?;
+    if console {
+        pty.mount_console(root)?;
+    }
+    Ok(Some(pty))
+}
+
+/// What runc and crun do too: a working directory that the image lacks is made. On a read-only
+/// filesystem the program's own chdir says what is wrong.
+fn make_working_directory(plan: &Plan, root: &Root) {
+    if let Some(process) = &plan.process {
+        let _ = root.ensure(&process.cwd, root::Target::Directory);
+    }
+}
+
+fn run_hooks(
+    hooks: &[crate::plan::Hook],
+    state: &State,
+    (status, pid): (Status, i32),
+) -> anyhow::Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    hooks::run(hooks, &state.hook_document(status, pid), None)
+}
+
+fn take_terminal(
+    process: Option<&Process>,
+    pty: Option<Pty>,
+    root: &Root,
+    channel: &InitEnd,
+) -> anyhow::Result<()> {
+    let Some(process) = process else { return Ok(()) };
+    match pty {
+        Some(pty) => {
+            let sent = channel.ask(&Event::Terminal, &[pty.master.as_fd()]);
+            sent.context("the runtime is gone")?;
+            pty.take(process.uid)
+        }
+        None => terminal::adopt_streams(root, process.uid),
+    }
+}
+
+/// The program's path and environment, found and checked with its identity taken on.
+fn prepare(
+    process: Option<&Process>,
+    preserve_fds: u32,
+) -> Result<Option<(CString, Vec<CString>)>, Failure> {
+    let Some(process) = process else { return Ok(None) };
+    let env = program::environment(process);
+    identity::take_on(process).at(Stage::Identity)?;
+    program::enter_directory(process).at(Stage::Program)?;
+    let path = program::find(process).at(Stage::Program)?;
+    libsyscall::descriptors::close_on_exec_from(3 + preserve_fds)
+        .context("close_range")
+        .at(Stage::Program)?;
+    Ok(Some((path, env)))
+}
+
+/// Tells the runtime that everything is done. With `run` it says when to start; with `create` it
+/// is gone by then, and `start` connects to the socket.
+fn wait_for_start(init: &mut Init<'_>) -> anyhow::Result<()> {
+    match init.channel.ask(&Event::Ready, &[]).context("the runtime is gone")? {
+        Reply::Start => return Ok(()),
+        Reply::Proceed { .. } => {}
+    }
+    let listener = init.start.take().context("no socket to wait at")?;
+    loop {
+        let flags = SocketFlags::CLOEXEC;
+        let connection = match rustix::net::accept_with(&listener, flags) {
+            Err(Errno::INTR | Errno::CONNABORTED) => continue,
+            result => result.context("wait for start: accept")?,
+        };
+        let channel: InitEnd = Channel::from_socket(connection);
+        // A `start` that ends before it says so was not the one.
+        if let Ok(Some((Reply::Start, _))) = channel.receive() {
+            init.channel = channel;
+            return Ok(());
+        }
+    }
+}
+
+fn execute(
+    process: Option<&Process>,
+    program: Option<(CString, Vec<CString>)>,
+) -> Result<Infallible, Failure> {
+    let (process, (path, env)) = process
+        .zip(program)
+        .context("process property must not be empty: this container was created without a program")
+        .at(Stage::Program)?;
+    identity::complete(process).at(Stage::Identity)?;
+    program::execute(&path, &process.args, &env).at(Stage::Program)
+}
+
+/// Names the stage of a failure.
+trait At<T> {
+    fn at(self, stage: Stage) -> Result<T, Failure>;
+}
+
+impl<T> At<T> for anyhow::Result<T> {
+    fn at(self, stage: Stage) -> Result<T, Failure> {
+        self.map_err(|error| failure(stage, &error))
+    }
+}
+
+/// The longest text of a failure that is sent, in bytes.
+const LONGEST_TEXT: usize = 8 * 1024;
+
+fn failure(stage: Stage, error: &anyhow::Error) -> Failure {
+    let errno = error.chain().find_map(|cause| cause.downcast_ref::<Errno>());
+    let mut text = format!("{error:#}");
+    let end = (0..=LONGEST_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    Failure { stage, errno: errno.map_or(0, |errno| errno.raw_os_error()), text }
+}
+
+/// nix's error number as the one that all others use.
+fn from_nix(errno: nix::errno::Errno) -> Errno {
+    Errno::from_raw_os_error(errno as i32)
+}

@@ -1,0 +1,189 @@
+//! The container's root as a file descriptor: the only way init reaches a path in the container.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Component;
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
+};
+
+use crate::plan::ContainerPath;
+
+/// Permissions of directories that the runtime makes on the way to a mount point.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+/// Only a handle: the file itself is not opened.
+const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// The root directory of a container.
+#[derive(Debug)]
+pub(crate) struct Root {
+    fd: OwnedFd,
+    /// The directory looked up last, since devices come many to one.
+    last_parent: std::cell::RefCell<Option<(CString, std::rc::Rc<OwnedFd>)>>,
+}
+
+/// What a mount point must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Directory,
+    File,
+}
+
+impl Root {
+    /// Takes the root of the detached mount `tree` and attaches it on the process's own root, out
+    /// of sight: paths of the host still mean the host until [`Root::pivot`].
+    ///
+    /// Before, no mount event may reach the host any more (mount_namespaces(7)): a shared parent
+    /// would carry every mount of the container there.
+    pub(crate) fn attach(tree: OwnedFd) -> anyhow::Result<Self> {
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change(c"/", private).context("make the host's mounts private: mount")?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&tree, c"", rustix::fs::CWD, c"/", flags).context("attach: move_mount")?;
+        Ok(Self::new(tree))
+    }
+
+    /// A directory that is the root already.
+    pub(crate) const fn new(fd: OwnedFd) -> Self {
+        Self { fd, last_parent: std::cell::RefCell::new(None) }
+    }
+
+    /// Makes this root the process's root, and lets go of the host's.
+    ///
+    /// The second `.` is the place below which the old root ends: on top of the new one, where
+    /// the umount finds it (pivot_root(2), "pivot_root(".", ".")").
+    pub(crate) fn pivot(&self, no_pivot: bool) -> anyhow::Result<()> {
+        rustix::process::fchdir(&self.fd).context("fchdir to the root filesystem")?;
+        if no_pivot {
+            rustix::process::chroot(c".").context("chroot")?;
+        } else {
+            rustix::process::pivot_root(c".", c".").context("pivot_root")?;
+            unmount(c".", UnmountFlags::DETACH).context("detach the host's root: umount")?;
+        }
+        rustix::process::chdir(c"/").context("chdir to /")?;
+        Ok(())
+    }
+
+    /// Opens `path` below the root; links in the container are resolved in the container, magic
+    /// links not at all.
+    pub(crate) fn open(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.resolve(path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    }
+
+    /// A handle on `path`.
+    pub(crate) fn find(&self, path: &ContainerPath) -> Result<OwnedFd, Errno> {
+        self.open(path.as_c_str(), PATH)
+    }
+
+    /// A handle on `path`, or `ELOOP` where a symbolic link is on the way.
+    pub(crate) fn find_without_links(&self, path: &CStr) -> Result<OwnedFd, Errno> {
+        self.resolve(path, PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+    }
+
+    fn resolve(&self, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+        loop {
+            // EAGAIN: something was renamed meanwhile and the kernel cannot tell whether the walk
+            // left the root (openat2(2)).
+            match openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// A handle on `path`, which is made, with its parents, if it is missing.
+    pub(crate) fn ensure(&self, path: &ContainerPath, target: Target) -> anyhow::Result<OwnedFd> {
+        match self.find(path) {
+            Err(Errno::NOENT) => {}
+            result => return result.context("open in the root filesystem: openat2"),
+        }
+        if target == Target::Directory {
+            return self.make_directories(path);
+        }
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(parent.as_fd(), name.as_c_str(), flags, DIRECTORY_MODE);
+        made.context("make the mount point: open")
+    }
+
+    /// The directory of `path`, made if it is missing, and the last component.
+    pub(crate) fn parent(
+        &self,
+        path: &ContainerPath,
+    ) -> anyhow::Result<(std::rc::Rc<OwnedFd>, CString)> {
+        let normalized = path.normalized();
+        let name = normalized.file_name().with_context(|| format!("{path} names no file"))?;
+        let name = CString::new(name.as_bytes())?;
+        let parent = normalized.parent().unwrap_or(&normalized);
+        let key = CString::new(parent.as_os_str().as_bytes())?;
+        if let Some((known, fd)) = &*self.last_parent.borrow()
+            && *known == key
+        {
+            return Ok((fd.clone(), name));
+        }
+        let directory = ContainerPath::new(parent).context("NUL in a path")?;
+        let fd = std::rc::Rc::new(self.ensure(&directory, Target::Directory)?);
+        *self.last_parent.borrow_mut() = Some((key, fd.clone()));
+        Ok((fd, name))
+    }
+
+    /// Forgets directories looked up before: a new mount may have covered them.
+    pub(crate) fn forget(&self) {
+        *self.last_parent.borrow_mut() = None;
+    }
+
+    /// mkdir -p below the root: the longest part of `path` that exists is resolved by the kernel,
+    /// the rest is made one directory at a time, never through a link.
+    fn make_directories(&self, path: &ContainerPath) -> anyhow::Result<OwnedFd> {
+        let normalized = path.normalized();
+        let mut missing: Vec<&OsStr> = Vec::new();
+        let mut existing = normalized.as_path();
+        let mut directory = loop {
+            match self.open(&CString::new(existing.as_os_str().as_bytes())?, PATH) {
+                Err(Errno::NOENT) => {}
+                result => break result.context("open in the root filesystem: openat2")?,
+            }
+            let Some(Component::Normal(name)) = existing.components().next_back() else {
+                bail!("make {path}: \"..\" after a directory that does not exist");
+            };
+            missing.push(name);
+            existing = existing.parent().context("no parent")?;
+        };
+        for name in missing.into_iter().rev() {
+            match mkdirat(&directory, name, DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).context("make the mount point: mkdir"),
+            }
+            directory = openat(
+                &directory,
+                name,
+                PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY,
+                Mode::empty(),
+            )
+            .context("make the mount point: a link that leads nowhere is in the way")?;
+        }
+        Ok(directory)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Attaches the detached mount `mount` on `target`.
+pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, c"", target, c"", flags)
+}
+
+/// The type of the file behind a handle.
+pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
+}

@@ -1,0 +1,125 @@
+//! The last changes of the filesystem: sysctl, read-only and masked paths, the read-only root.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context as _;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::mounts::{ReadOnlyLater, make_readonly, new_filesystem};
+use super::root::{Root, attach, file_type};
+use crate::files::Files;
+use crate::plan::{Attributes, ContainerPath, Plan};
+
+/// Seals the container. `later` are mounts that had to stay writable until now.
+pub(crate) fn seal(
+    plan: &Plan,
+    root: &Root,
+    files: &mut Files,
+    later: ReadOnlyLater,
+) -> anyhow::Result<()> {
+    write_sysctl(&plan.sysctl)?;
+    for path in &plan.readonly_paths {
+        make_path_readonly(root, path).with_context(|| format!("read-only path {path}"))?;
+    }
+    let mut masks = Masks { file: files.null_device.take(), ..Masks::default() };
+    for path in &plan.masked_paths {
+        masks.mask(root, path).with_context(|| format!("masked path {path}"))?;
+    }
+    for mount in later {
+        make_readonly(mount, false)?;
+    }
+    if plan.rootfs.readonly {
+        make_readonly(root, false).context("read-only root")?;
+    }
+    Ok(())
+}
+
+/// Writes sysctls through a procfs of our own, which nothing in the container can have replaced
+/// (CVE-2025-52881).
+fn write_sysctl(sysctl: &[(String, String)]) -> anyhow::Result<()> {
+    if sysctl.is_empty() {
+        return Ok(());
+    }
+    let procfs = new_filesystem(c"proc", None, &[], Attributes::default())
+        .context("make a private procfs for linux.sysctl")?;
+    for (path, value) in sysctl {
+        let below = Path::new("sys").join(path);
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        openat2(&procfs, &below, flags, Mode::empty(), resolve)
+            .context("open")
+            .and_then(|file| rustix::io::write(file, value.as_bytes()).context("write"))
+            .with_context(|| {
+                format!("linux.sysctl {path} = {value:?}: /proc/{}", below.display())
+            })?;
+    }
+    Ok(())
+}
+
+/// What cannot be found need not be hidden.
+fn find(root: &Root, path: &ContainerPath) -> anyhow::Result<Option<OwnedFd>> {
+    match root.find(path) {
+        Ok(place) => Ok(Some(place)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno).context("openat2"),
+    }
+}
+
+fn make_path_readonly(root: &Root, path: &ContainerPath) -> anyhow::Result<()> {
+    let Some(place) = find(root, path)? else { return Ok(()) };
+    let tree = clone_tree(&place, OpenTreeFlags::AT_RECURSIVE)?;
+    make_readonly(&tree, true)?;
+    attach(&tree, &place).context("attach: move_mount")
+}
+
+fn clone_tree(place: &OwnedFd, more: OpenTreeFlags) -> anyhow::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | more;
+    open_tree(place.as_fd(), c"", flags).context("open_tree")
+}
+
+/// The mounts that hide a file and a directory. The first use attaches the one made; the next
+/// ones are clones of it, since only an attached mount can be cloned before Linux 6.15.
+#[derive(Default)]
+struct Masks {
+    file: Option<OwnedFd>,
+    file_attached: bool,
+    directory: Option<OwnedFd>,
+}
+
+impl Masks {
+    fn mask(&mut self, root: &Root, path: &ContainerPath) -> anyhow::Result<()> {
+        let Some(place) = find(root, path)? else { return Ok(()) };
+        let mask = if file_type(&place)? == FileType::Directory {
+            match &self.directory {
+                Some(attached) => clone_tree(attached, OpenTreeFlags::empty())?,
+                None => self.directory.insert(empty_directory()?).try_clone().context("dup")?,
+            }
+        } else {
+            let null = self.file.as_ref().context("no null device was opened")?;
+            if self.file_attached {
+                clone_tree(null, OpenTreeFlags::empty())?
+            } else {
+                self.file_attached = true;
+                null.try_clone().context("dup")?
+            }
+        };
+        attach(&mask, &place).context("attach: move_mount")
+    }
+}
+
+/// An empty, read-only directory.
+fn empty_directory() -> anyhow::Result<OwnedFd> {
+    let parameters = [
+        (c"nr_blocks".to_owned(), Some(c"1".to_owned())),
+        (c"nr_inodes".to_owned(), Some(c"1".to_owned())),
+        (c"ro".to_owned(), None),
+    ];
+    let attributes = Attributes { set: libsyscall::mount::attribute::RDONLY, clear: 0 };
+    new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)
+}

@@ -1,0 +1,72 @@
+//! `kill`.
+
+use anyhow::Context as _;
+use libnamespaces::Kind;
+use rustix::io::Errno;
+
+use crate::request::Context;
+use crate::state::{self, State, Status};
+use crate::{Error, Result};
+
+/// `SIGKILL`.
+const KILL: i32 = 9;
+
+/// Sends `signal` to the container's first process, or with `all` to every process of it
+/// (runtime-spec, runtime.md, "Kill").
+///
+/// # Errors
+/// No such container, or it does not run. With `all` a stopped container is fine.
+pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
+    let (directory, state) = state::load(context, id)?;
+    let status = state.status(&directory);
+    if all {
+        return signal_all(&state, signal);
+    }
+    let init = match (status, state.init) {
+        (Status::Created | Status::Running | Status::Paused, Some(init)) => init,
+        _ => return Err(Error::not_running()),
+    };
+    let pidfd = init.open()?;
+    match libsyscall::signal::send(std::os::fd::AsFd::as_fd(&pidfd), signal) {
+        Ok(()) => {}
+        Err(Errno::SRCH) => return Err(Error::not_running()),
+        Err(errno) => {
+            return Err(anyhow::Error::new(errno)
+                .context(format!("signal {signal}: pidfd_send_signal"))
+                .into());
+        }
+    }
+    if signal != KILL {
+        return Ok(());
+    }
+    // Without a pid namespace of its own the others outlive the first process.
+    let manager = libcgroups::manager(&state.cgroup);
+    if !state.namespaces.contains(Kind::Pid) {
+        manager.kill()?;
+    }
+    if status == Status::Paused {
+        manager.thaw().context("thaw, so that the frozen process can die")?;
+    }
+    Ok(())
+}
+
+fn signal_all(state: &State, signal: i32) -> Result<()> {
+    let manager = libcgroups::manager(&state.cgroup);
+    if signal == KILL {
+        return Ok(manager.kill()?);
+    }
+    for pid in manager.pids()? {
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
+        let flags = rustix::process::PidfdFlags::empty();
+        let sent = rustix::process::pidfd_open(pid, flags)
+            .and_then(|pidfd| libsyscall::signal::send(std::os::fd::AsFd::as_fd(&pidfd), signal));
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => {
+                let text = format!("signal {signal} to process {pid:?}: pidfd_send_signal");
+                return Err(anyhow::Error::new(errno).context(text).into());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What init and the runtime say to each other: one closed enum a direction, and the order.
+
+use libchannel::Channel;
+use libnamespaces::Kind;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+
+/// Init's end of the channel.
+pub(crate) type InitEnd = Channel<Event, Reply>;
+/// The runtime's end of the channel.
+pub(crate) type RuntimeEnd = Channel<Reply, Event>;
+
+/// From init (or an exec process) to the runtime. Each but `Failed` waits for a [`Reply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Event {
+    /// The user namespace exists and wants its ids.
+    MapIds,
+    /// All namespaces exist: the runtime's hooks may run.
+    NamespacesReady,
+    /// The message carries the master of the container's terminal.
+    Terminal,
+    /// Everything is done but the program.
+    Ready,
+    /// It is over.
+    Failed(Failure),
+}
+
+/// From the runtime to init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// Go on. Carries init's pid in the runtime's pid namespace, which init cannot know.
+    Proceed {
+        /// The pid.
+        pid: i32,
+    },
+    /// Execute the program.
+    Start,
+}
+
+/// Why init failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// What init was doing.
+    pub stage: Stage,
+    /// The error number, zero where no system call failed.
+    pub errno: i32,
+    /// The chain of what failed, outermost first, starting with the item of the plan.
+    pub text: String,
+}
+
+/// The stages of init, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    /// A session, a keyring, its cgroups.
+    Session,
+    /// Namespaces that only init can enter.
+    Namespaces,
+    /// The root filesystem's mount.
+    Rootfs,
+    /// `mounts`.
+    Mounts,
+    /// Device nodes and links.
+    Devices,
+    /// createContainer hooks.
+    Hooks,
+    /// pivot_root.
+    Pivot,
+    /// sysctl, read-only and masked paths.
+    Seal,
+    /// The terminal.
+    Terminal,
+    /// User, groups, capabilities, limits.
+    Identity,
+    /// Finding and executing the program.
+    Program,
+    /// startContainer hooks.
+    StartHooks,
+}
+
+impl Stage {
+    /// Words for a person.
+    pub(crate) const fn describe(self) -> &'static str {
+        match self {
+            Self::Session => "set up the session",
+            Self::Namespaces => "set up the namespaces",
+            Self::Rootfs => "prepare the root filesystem",
+            Self::Mounts => "mount",
+            Self::Devices => "make devices",
+            Self::Hooks => "run createContainer hooks",
+            Self::Pivot => "change the root",
+            Self::Seal => "seal the container",
+            Self::Terminal => "set up the terminal",
+            Self::Identity => "take on the identity of the process",
+            Self::Program => "exec",
+            Self::StartHooks => "run startContainer hooks",
+        }
+    }
+}
+
+/// The events that init of `plan` sends, in order, if nothing fails.
+pub(crate) fn conversation(plan: &Plan) -> Vec<Event> {
+    let hooks = &plan.hooks;
+    let wants_hooks = !(hooks.prestart.is_empty()
+        && hooks.create_runtime.is_empty()
+        && hooks.create_container.is_empty()
+        && hooks.start_container.is_empty());
+    let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal.is_some());
+    [
+        (plan.namespaces.new.contains(Kind::User), Event::MapIds),
+        (wants_hooks, Event::NamespacesReady),
+        (wants_terminal, Event::Terminal),
+        (true, Event::Ready),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, event)| wanted.then_some(event))
+    .collect()
+}

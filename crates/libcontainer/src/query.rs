@@ -1,0 +1,72 @@
+//! `state`, `list` and `ps`: what is known about containers.
+
+use anyhow::Context as _;
+
+use crate::request::Context;
+use crate::state::{self, StateDirectory, StateDocument};
+use crate::{Error, Result};
+
+/// The state of one container (runtime-spec, runtime.md, "Query State").
+///
+/// # Errors
+/// No such container.
+pub fn state(context: &Context, id: &str) -> Result<StateDocument> {
+    let (directory, state) = state::load(context, id)?;
+    let mut document = StateDocument::new(&state, state.status(&directory));
+    name_owners(std::slice::from_mut(&mut document));
+    Ok(document)
+}
+
+/// All containers below the root, sorted by id. One that cannot be read is warned about.
+///
+/// # Errors
+/// The root cannot be read.
+pub fn list(context: &Context) -> Result<Vec<StateDocument>> {
+    let entries = match std::fs::read_dir(&context.root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result.with_context(|| format!("read {}", context.root.display()))?,
+    };
+    let mut documents = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read {}", context.root.display()))?;
+        let id = entry.file_name().to_string_lossy().into_owned();
+        let loaded = StateDirectory::open(context, &id)
+            .and_then(|directory| Ok(directory.load()?.map(|state| (directory, state))));
+        match loaded {
+            Ok(Some((directory, state))) => {
+                documents.push(StateDocument::new(&state, state.status(&directory)));
+            }
+            Ok(None) => {
+                (context.warn)(&format!("container {id}: no state; delete --force removes it"))
+            }
+            Err(error) => (context.warn)(&format!("container {id}: {error}")),
+        }
+    }
+    documents.sort_by(|left, right| left.id.cmp(&right.id));
+    name_owners(&mut documents);
+    Ok(documents)
+}
+
+/// The pids of the container's processes, in the runtime's pid namespace.
+///
+/// # Errors
+/// No such container, or its cgroup cannot be read.
+pub fn ps(context: &Context, id: &str) -> Result<Vec<i32>> {
+    let (_, state) = state::load(context, id)?;
+    libcgroups::manager(&state.cgroup).pids().map_err(Error::from)
+}
+
+/// Puts names for the uids in `owner`, where /etc/passwd has them.
+fn name_owners(documents: &mut [StateDocument]) {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    for document in documents {
+        let name = passwd.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)? == document.owner).then(|| name.to_owned())
+        });
+        if let Some(name) = name {
+            document.owner = name;
+        }
+    }
+}
