@@ -266,7 +266,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
 /// `-no-subreaper`, which go-runc writes.
 fn two_dashes(argument: &OsString) -> OsString {
     match argument.to_str() {
-        Some(text) if text == "-no-subreaper" => OsString::from("--no-subreaper"),
+        Some("-no-subreaper") => OsString::from("--no-subreaper"),
         _ => argument.clone(),
     }
 }

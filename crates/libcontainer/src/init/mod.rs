@@ -20,6 +20,7 @@ use libchannel::Channel;
 use libnamespaces::{Kind, KindSet, NamespaceFiles};
 use libsyscall::clone::exit_now;
 use nix::sched::unshare;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -63,6 +64,8 @@ pub(crate) fn run(mut init: Init<'_>) -> ! {
 fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
     enter_session(plan, files).at(Stage::Session)?;
+    // What init makes has the permissions that it says; the program gets the caller's mask back.
+    let inherited_mask = rustix::process::umask(Mode::empty());
     enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
     let pid = ask_for_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
@@ -75,6 +78,7 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     root.pivot(plan.rootfs.no_pivot || !plan.namespaces.has(Kind::Mount)).at(Stage::Pivot)?;
     seal::seal(plan, &root, files, later).at(Stage::Seal)?;
     take_terminal(plan.process.as_ref(), pty, &root, &init.channel).at(Stage::Terminal)?;
+    rustix::process::umask(inherited_mask);
     let program = prepare(plan.process.as_ref(), plan.preserve_fds)?;
     wait_for_start(init).at(Stage::Program)?;
     run_hooks(&plan.hooks.start_container, init.state, (Status::Created, pid))
@@ -136,7 +140,6 @@ fn enter_cgroups(procs: &[OwnedFd]) -> anyhow::Result<()> {
 }
 
 fn new_session() -> anyhow::Result<()> {
-    // Whatever the caller's mask and umask are, what init makes has the permissions it says.
     libsyscall::signal::reset().context("reset signals")?;
     rustix::process::setsid().context("setsid")?;
     Ok(())
@@ -200,7 +203,6 @@ fn ask_for_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<i32> {
     }
 }
 
-/// From here on the umask is none, until the program's own.
 fn attach_root(plan: &Plan, files: &mut Files) -> anyhow::Result<Root> {
     let tree = files.rootfs.take().context("the root filesystem was not opened")?;
     if plan.namespaces.has(Kind::Mount) { Root::attach(tree) } else { Ok(Root::new(tree)) }

@@ -57,11 +57,12 @@ fn candidate(directory: &[u8], name: &CStr) -> Option<CString> {
     CString::new([directory, b"/", name.to_bytes()].concat()).ok()
 }
 
+/// access(2) asks for the real user, who by now is the effective one.
 fn executable(path: &CStr) -> Result<(), Errno> {
     if FileType::from_raw_mode(stat(path)?.st_mode) == FileType::Directory {
         return Err(Errno::ISDIR);
     }
-    accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+    accessat(CWD, path, Access::EXEC_OK, AtFlags::empty())
 }
 
 /// The last value of an environment variable, as the program would see it.

@@ -2,7 +2,8 @@
 
 use std::ffi::CString;
 use std::fmt::Display;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use super::ContainerPath;
 use crate::Violation;
@@ -27,13 +28,18 @@ impl Violations {
 
     /// A property that is right and that aril cannot do yet.
     pub(crate) fn not_yet(&mut self, pointer: &str, value: impl Display) {
-        self.add(pointer, value, "aril does not support this property yet", "leave it out");
+        self.add(pointer, value, "aril does not support this yet", "leave it out");
+    }
+
+    /// What was planned, with the warnings, if nothing is wrong.
+    pub(crate) fn finish<T>(self, planned: T) -> Result<(T, Vec<String>), Vec<Violation>> {
+        if self.all.is_empty() { Ok((planned, self.warnings)) } else { Err(self.all) }
     }
 
     /// A string for the kernel, which ends at NUL.
     pub(crate) fn c_string(&mut self, pointer: &str, text: &str) -> CString {
         CString::new(text).unwrap_or_else(|_| {
-            self.add(pointer, text, "a string for the kernel cannot hold a NUL byte", "remove it");
+            self.nul(pointer, text);
             CString::default()
         })
     }
@@ -41,28 +47,44 @@ impl Violations {
     /// Many of them.
     pub(crate) fn c_strings(&mut self, pointer: &str, texts: &[String]) -> Vec<CString> {
         let indexed = texts.iter().enumerate();
-        indexed.map(|(index, text)| self.c_string(&format!("{pointer}/{index}"), text)).collect()
+        // The pointer of an item is only written out for one that is wrong.
+        indexed
+            .map(|(index, text)| {
+                CString::new(text.as_str()).unwrap_or_else(|_| {
+                    self.nul(&format!("{pointer}/{index}"), text);
+                    CString::default()
+                })
+            })
+            .collect()
+    }
+
+    /// A path on the host, taken relative to the bundle.
+    pub(crate) fn host_path(&mut self, pointer: &str, path: &Path, bundle: &Path) -> PathBuf {
+        if path.as_os_str().as_bytes().contains(&0) {
+            self.nul(pointer, path.display());
+        }
+        bundle.join(path)
     }
 
     /// A path in the container.
     pub(crate) fn container_path(&mut self, pointer: &str, path: &Path) -> ContainerPath {
-        let root = || ContainerPath::new("/");
-        ContainerPath::new(path)
-            .or_else(|| {
-                let shown = path.display();
-                self.add(pointer, shown, "a path cannot hold a NUL byte", "remove it");
-                root()
-            })
-            .unwrap_or_default()
+        ContainerPath::new(path).unwrap_or_else(|| {
+            self.nul(pointer, path.display());
+            ContainerPath::default()
+        })
     }
 
-    /// A path in the container that must be written absolute.
+    /// A path in the container that must be written absolute, by this section of the spec.
     pub(crate) fn absolute(&mut self, pointer: &str, path: &Path, section: &str) -> ContainerPath {
         if !path.is_absolute() {
             let rule = format!("must be an absolute path ({section})");
             self.add(pointer, path.display(), &rule, "write it with a leading /");
         }
         self.container_path(pointer, path)
+    }
+
+    fn nul(&mut self, pointer: &str, value: impl Display) {
+        self.add(pointer, value, "a string for the kernel cannot hold a NUL byte", "remove it");
     }
 }
 

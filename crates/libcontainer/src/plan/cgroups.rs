@@ -1,0 +1,31 @@
+//! `linux.cgroupsPath` and `linux.resources`.
+
+use std::path::Path;
+
+use libcgroups::{Limits, Location};
+use oci_spec::runtime::LinuxResources;
+
+use super::Violations;
+use super::create::Given;
+
+pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
+    let id = &given.request.id;
+    let path = given.linux.cgroups_path().as_deref();
+    Location::resolve(&given.host.cgroups, path, id).unwrap_or_else(|error| {
+        let shown = path.unwrap_or(Path::new(id)).display();
+        found.add("/linux/cgroupsPath", shown, &error.to_string(), "give another path");
+        Location::default()
+    })
+}
+
+/// Without `resources` the defaults of devices still hold.
+pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
+    let none = LinuxResources::default();
+    let resources = given.linux.resources().as_ref().unwrap_or(&none);
+    libcgroups::plan(resources, &given.host.cgroups).unwrap_or_else(|violations| {
+        for one in violations {
+            found.add(&one.pointer, &one.value, &one.rule, &one.fix);
+        }
+        Limits::default()
+    })
+}

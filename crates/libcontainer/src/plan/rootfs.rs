@@ -1,0 +1,68 @@
+//! `root`, and what of `linux` is about the root filesystem.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, Root};
+use rustix::mount::MountPropagationFlags;
+
+use super::create::Given;
+use super::{ContainerPath, Propagation, Rootfs, Violations};
+
+pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Rootfs {
+    let root = given.spec.root().as_ref();
+    let path = root.map(|root| root.path().as_path()).filter(|path| !path.as_os_str().is_empty());
+    if path.is_none() {
+        let rule = "is required on Linux (config.md, \"Root\")";
+        found.add("/root/path", "", rule, "give the directory of the root filesystem");
+    }
+    let path = found.host_path("/root/path", path.unwrap_or(Path::new("")), given.bundle);
+    Rootfs {
+        // Without a trailing slash, which would let a symbolic link pass for a directory.
+        path: path.components().collect(),
+        readonly: root.and_then(Root::readonly).unwrap_or(false),
+        propagation: propagation(given.linux, found),
+        no_pivot: given.request.no_pivot,
+    }
+}
+
+/// The `r` forms are runc's. Either form is about all mounts of the container: a submount that
+/// kept the host's propagation would leak mounts to it.
+fn propagation(linux: &Linux, found: &mut Violations) -> Option<Propagation> {
+    let word = linux.rootfs_propagation().as_deref().filter(|word| !word.is_empty())?;
+    let flag = match word {
+        "shared" | "rshared" => MountPropagationFlags::SHARED,
+        "slave" | "rslave" => MountPropagationFlags::DOWNSTREAM,
+        "private" | "rprivate" => MountPropagationFlags::PRIVATE,
+        "unbindable" | "runbindable" => MountPropagationFlags::UNBINDABLE,
+        _ => {
+            let rule = "is no propagation type (config-linux.md, \"Rootfs Mount Propagation\")";
+            let fix = "write shared, slave, private or unbindable";
+            found.add("/linux/rootfsPropagation", word, rule, fix);
+            return None;
+        }
+    };
+    Some(Propagation { flag: flag.bits().into(), recursive: true })
+}
+
+pub(crate) fn masked_paths(linux: &Linux, found: &mut Violations) -> Vec<ContainerPath> {
+    let section = "config-linux.md, \"Masked Paths\"";
+    absolute_paths(("/linux/maskedPaths", section), linux.masked_paths().as_deref(), found)
+}
+
+pub(crate) fn readonly_paths(linux: &Linux, found: &mut Violations) -> Vec<ContainerPath> {
+    let section = "config-linux.md, \"Readonly Paths\"";
+    absolute_paths(("/linux/readonlyPaths", section), linux.readonly_paths().as_deref(), found)
+}
+
+fn absolute_paths(
+    (pointer, section): (&str, &str),
+    paths: Option<&[String]>,
+    found: &mut Violations,
+) -> Vec<ContainerPath> {
+    let indexed = paths.unwrap_or_default().iter().enumerate();
+    indexed
+        .map(|(index, path)| {
+            found.absolute(&format!("{pointer}/{index}"), Path::new(path), section)
+        })
+        .collect()
+}

@@ -1,0 +1,61 @@
+//! What of the spec aril cannot do yet, and what is for other platforms: an error, never silence.
+
+use oci_spec::runtime::{Linux, Process, Spec};
+
+use super::Violations;
+
+pub(crate) fn refuse(spec: &Spec, linux: &Linux, found: &mut Violations) {
+    refuse_other_platforms(spec, found);
+    if linux.intel_rdt().is_some() {
+        found.not_yet("/linux/intelRdt", "");
+    }
+    if let Some(policy) = linux.memory_policy() {
+        found.not_yet("/linux/memoryPolicy", policy.mode());
+    }
+    let devices = linux.net_devices().as_ref().map_or(0, std::collections::HashMap::len);
+    if devices > 0 {
+        found.not_yet("/linux/netDevices", format!("{devices} entries"));
+    }
+    if let Some(label) = set(linux.mount_label().as_deref()) {
+        found.not_yet("/linux/mountLabel", label);
+    }
+}
+
+fn refuse_other_platforms(spec: &Spec, found: &mut Violations) {
+    let others = [
+        ("/solaris", spec.solaris().is_some()),
+        ("/windows", spec.windows().is_some()),
+        ("/vm", spec.vm().is_some()),
+        ("/zos", spec.zos().is_some()),
+    ];
+    for (pointer, present) in others {
+        if present {
+            let rule = "is for another platform (config.md, \"Platform-specific configuration\")";
+            found.add(pointer, "", rule, "leave it out: aril runs Linux containers");
+        }
+    }
+}
+
+/// An LSM that is not applied is a hole, so a label is an error until it is.
+pub(crate) fn refuse_of_process(process: &Process, pointer: &str, found: &mut Violations) {
+    if let Some(profile) = set(process.apparmor_profile().as_deref()) {
+        found.not_yet(&format!("{pointer}/apparmorProfile"), profile);
+    }
+    if let Some(label) = set(process.selinux_label().as_deref()) {
+        found.not_yet(&format!("{pointer}/selinuxLabel"), label);
+    }
+    let windows = [
+        ("commandLine", process.command_line().as_deref()),
+        ("user/username", process.user().username().as_deref()),
+    ];
+    for (name, value) in windows {
+        if let Some(value) = set(value) {
+            found.warn(format!("{pointer}/{name} {value:?}: is for Windows, it has no effect here"));
+        }
+    }
+}
+
+/// Engines send an empty string for a property that is not set.
+fn set(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| !value.is_empty())
+}
