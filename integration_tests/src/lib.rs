@@ -1,1 +1,0 @@
-//! Container tests that drive the runtime binary named by `$RUNTIME`.
