@@ -8,7 +8,7 @@ use libsyscall::mount::attribute::RDONLY;
 use oci_spec::runtime::Mount as SpecMount;
 
 use super::create::Given;
-use super::options::{Effect, effect, parameters};
+use super::options::{Effect, PRIVATE, SLAVE, effect, parameters};
 use super::{Attributes, ContainerPath, Mount, MountKind, Propagation, Violations, mappings};
 
 /// The longest value that fsconfig(2) takes, in bytes.
@@ -59,7 +59,7 @@ impl Planner<'_> {
         let mut options = self.read_options(fstype == "bind", found);
         let kind = match (options.bind, fstype) {
             (Some(recursive), _) => self.bind(&options, (bundle, recursive), found),
-            (None, "cgroup" | "cgroup2") => self.cgroup(&options, found),
+            (None, "cgroup" | "cgroup2") => self.cgroup(&mut options, found),
             (None, fstype) => self.filesystem(fstype, &mut options, found),
         };
         if options.copy_up && (fstype != "tmpfs" || options.bind.is_some()) {
@@ -138,18 +138,23 @@ impl Planner<'_> {
         MountKind::Bind { source: found.host_path(&pointer, source, bundle), recursive }
     }
 
-    /// What the hierarchies are mounted with is theirs, not the config's.
-    fn cgroup(&self, options: &Options, found: &mut Violations) -> MountKind {
+    /// What the hierarchies are mounted with is theirs, not the config's. All that is mounted is
+    /// new, so that every attribute is about all of it, and private or slave is what it is anyway.
+    fn cgroup(&self, options: &mut Options, found: &mut Violations) -> MountKind {
+        let rule = "is no option of a cgroup mount, which shows the hierarchies of the host";
         for (pointer, option) in &options.own {
-            let rule =
-                "is no option of a cgroup mount, which shows the hierarchies as the host has them";
             found.add(pointer, option, rule, "remove it");
         }
+        let pointer = self.at("options");
         for name in &options.superblock {
-            let pointer = self.at("options");
-            let rule = "is no option of a cgroup mount";
             found.add(&pointer, name.to_string_lossy(), rule, "remove it");
         }
+        for propagation in options.propagation.drain(..) {
+            if !matches!(propagation.flag, PRIVATE | SLAVE) {
+                found.not_yet(&pointer, "propagation of a cgroup mount");
+            }
+        }
+        options.attributes.then(std::mem::take(&mut options.recursive_attributes));
         MountKind::Cgroup
     }
 

@@ -106,8 +106,8 @@ const TABLE: [(&str, Effect); 66] = [
 
 /// `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (mount(2)).
 const UNBINDABLE: u64 = 1 << 17;
-const PRIVATE: u64 = 1 << 18;
-const SLAVE: u64 = 1 << 19;
+pub(crate) const PRIVATE: u64 = 1 << 18;
+pub(crate) const SLAVE: u64 = 1 << 19;
 const SHARED: u64 = 1 << 20;
 
 const fn set(bits: u64) -> Effect {

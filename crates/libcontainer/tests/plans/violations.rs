@@ -229,6 +229,8 @@ fn mount_options() {
     check_mount(with("cgroup", &["ro", "xattr"]), &["/options/1"]);
     check_mount(with("cgroup", &["sync"]), &["/options"]);
     check_mount(with("cgroup2", &["tmpcopyup"]), &["/options"]);
+    check_mount(with("cgroup", &["rprivate", "slave", "rro"]), &[]);
+    check_mount(with("cgroup", &["rshared"]), &["/options"]);
     check_mount(with("bind", &["tmpcopyup"]), &["/options"]);
     check_mount(with("tmpfs", &["tmpcopyup", "notmpcopyup"]), &[]);
     check_mount(with("overlay", &["tmpcopyup", "notmpcopyup"]), &[]);
