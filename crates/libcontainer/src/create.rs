@@ -66,13 +66,12 @@ pub(crate) fn prepare(context: &Context, request: &request::Create) -> Result<Pr
     }
     let bundle = absolute_bundle(&request.bundle)?;
     let loaded = spec::load(&bundle)?;
+    loaded.warnings.iter().for_each(|warning| (context.warn)(warning));
     let host = Host::probe()?;
-    let planned = plan::create(&loaded.value, &host, request, &bundle).map_err(Error::invalid)?;
-    for warning in loaded.warnings.iter().chain(&planned.warnings) {
-        (context.warn)(warning);
-    }
+    let (spec, planned) = loaded.plan(|spec| plan::create(spec, &host, request, &bundle))?;
+    planned.warnings.iter().for_each(|warning| (context.warn)(warning));
     let console = request.console_socket.as_deref().map(console::connect).transpose()?;
-    let process = loaded.value.process().clone();
+    let process = spec.process().clone();
     Ok(Prepared { plan: planned.plan, process, owner: host.euid, console })
 }
 

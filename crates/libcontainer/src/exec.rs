@@ -59,15 +59,16 @@ fn check(status: Status, request: &request::Exec) -> Result<()> {
 
 /// The process: of the file, or the container's own with what the flags change.
 fn plan_process(context: &Context, request: &request::Exec, state: &State) -> Result<Process> {
-    let loaded = request.process.as_deref().map(spec::load_process).transpose()?;
-    let given = match loaded {
-        Some(loaded) => {
+    let host = Host::probe()?;
+    let plan = |given: &SpecProcess| plan::exec(given, &host, state.namespaces);
+    let (mut process, warnings) = match request.process.as_deref() {
+        Some(path) => {
+            let loaded = spec::load_process(path)?;
             loaded.warnings.iter().for_each(|warning| (context.warn)(warning));
-            loaded.value
+            loaded.plan(plan)?.1
         }
-        None => from_flags(request, state)?,
+        None => plan(&from_flags(request, state)?).map_err(Error::invalid)?,
     };
-    let (mut process, warnings) = plan::exec(&given, &Host::probe()?).map_err(Error::invalid)?;
     warnings.iter().for_each(|warning| (context.warn)(warning));
     // An exec process never has inheritable capabilities: a file's would raise its privilege
     // (CVE-2022-29162); and without them there are no ambient ones.

@@ -3,26 +3,22 @@
 use libnamespaces::Kind;
 use serde_json::{Value, json};
 
-use crate::plan::{capability_names, mount_option_names};
+use crate::plan::{HOOK_NAMES, VERSIONS, capability_names, mount_option_names};
 
-/// The newest version of the spec that aril knows, and the oldest.
-pub(crate) const VERSIONS: [&str; 2] = ["1.0.0", "1.3.0"];
-
-/// What `features` prints.
+/// What `features` prints: only what works, from the tables that read the config.
 #[must_use]
 pub fn features() -> Value {
-    let namespaces: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
+    let [oldest, newest] = VERSIONS;
+    let mut namespaces = Kind::ALL.map(Kind::name);
+    namespaces.sort_unstable();
     json!({
-        "ociVersionMin": VERSIONS[0],
-        "ociVersionMax": VERSIONS[1],
-        "hooks": [
-            "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
-            "poststop"
-        ],
+        "ociVersionMin": oldest,
+        "ociVersionMax": newest,
+        "hooks": HOOK_NAMES,
         "mountOptions": mount_option_names().collect::<Vec<_>>(),
         "linux": {
             "namespaces": namespaces,
-            "capabilities": capability_names(),
+            "capabilities": capability_names().collect::<Vec<_>>(),
             "cgroup": {
                 "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true
             },

@@ -5,6 +5,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use libcgroups::Layout;
 
+use crate::plan::ALL_CAPABILITIES;
+
+/// Where cgroup hierarchies are mounted by convention (file-hierarchy(7)).
+const USUAL_CGROUPS: &str = "/sys/fs/cgroup";
+/// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
 /// Facts of the machine and of the runtime process that the plan depends on. Tests build one by
 /// hand.
 #[derive(Clone, Debug)]
@@ -15,9 +22,8 @@ pub struct Host {
     pub in_user_namespace: bool,
     /// The cgroup hierarchies.
     pub cgroups: Layout,
-    /// The capabilities that can be given at all: the runtime's own permitted set (bit n is
-    /// capability n).
-    pub bounding: u64,
+    /// The runtime's permitted capabilities: bit n is capability n (capabilities(7)).
+    pub permitted: u64,
 }
 
 impl Host {
@@ -31,32 +37,47 @@ impl Host {
             euid: rustix::process::geteuid().as_raw(),
             in_user_namespace: in_user_namespace()?,
             cgroups: probe_cgroups()?,
-            bounding: permitted.iter().fold(0, |bits, one| bits | one.bitmask()),
+            permitted: permitted.iter().fold(0, |bits, one| bits | one.bitmask()),
         })
+    }
+
+    /// The capabilities that a process can be given: what the runtime has, or everything in a
+    /// user namespace of the container's own (user_namespaces(7)).
+    pub(crate) const fn capabilities(&self, own_user_namespace: bool) -> u64 {
+        if own_user_namespace { ALL_CAPABILITIES } else { self.permitted }
     }
 }
 
 /// The initial user namespace maps every id to itself (user_namespaces(7)).
 fn in_user_namespace() -> anyhow::Result<bool> {
     let map = read("/proc/self/uid_map")?;
-    let numbers: Vec<&str> = map.split_whitespace().collect();
-    Ok(numbers != ["0", "0", "4294967295"])
+    Ok(!map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
-/// On a machine with cgroup2 alone the mount table need not be read.
+/// On a machine with cgroup2 alone the mount table, the longest file of all, need not be read.
 fn probe_cgroups() -> anyhow::Result<Layout> {
     let own = read("/proc/self/cgroup")?;
-    let usual = Path::new("/sys/fs/cgroup");
+    let usual = Path::new(USUAL_CGROUPS);
     let magic = rustix::fs::statfs(usual).map(|filesystem| filesystem.f_type as u64);
-    if magic == Ok(CGROUP2_SUPER_MAGIC) {
+    if magic == Ok(CGROUP2_MAGIC) {
         return Ok(Layout::unified(usual, &own));
     }
     Ok(Layout::parse(&read("/proc/self/mountinfo")?, &own)?)
 }
 
-/// linux/magic.h.
-const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
-
 fn read(path: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("read {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Host;
+
+    #[test]
+    fn this_machine_can_be_asked() {
+        let host = Host::probe().unwrap();
+        assert_eq!(host.euid, rustix::process::geteuid().as_raw());
+        assert_eq!(host.capabilities(false), host.permitted);
+        assert!(host.capabilities(true) & 1 != 0);
+    }
 }

@@ -3,33 +3,73 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Capability, Process, Spec};
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
+use crate::plan::token;
 use crate::{Error, Result, Violation};
 
-/// A config and what is worth saying about it.
+/// The most properties of a wrong type that are named: each takes another pass.
+const MOST_WRONG: usize = 64;
+/// What to do about a wrong type.
+const FIX: &str = "see the schema of runtime-spec 1.3.0";
+
+/// A config, or as much of it as has the right types.
 #[derive(Debug)]
 pub struct Loaded<T> {
-    /// The config.
-    pub value: T,
     /// Warnings.
     pub warnings: Vec<String>,
+    value: T,
+    violations: Vec<Violation>,
+    removed: Removed,
+}
+
+impl<T> Loaded<T> {
+    /// Plans what was loaded, and gives it back with the plan.
+    ///
+    /// # Errors
+    /// Every property of a wrong type, and every violation that `plan` found in the others.
+    pub fn plan<P>(
+        self,
+        plan: impl FnOnce(&T) -> std::result::Result<P, Vec<Violation>>,
+    ) -> Result<(T, P)> {
+        let Self { value, mut violations, removed, .. } = self;
+        match plan(&value) {
+            Ok(planned) if violations.is_empty() => return Ok((value, planned)),
+            Ok(_) => {}
+            Err(found) => {
+                let named = |pointer: &str| violations.iter().any(|one| one.pointer == pointer);
+                let moved = found.into_iter().map(|violation| Violation {
+                    pointer: removed.original(&violation.pointer),
+                    ..violation
+                });
+                // What was taken out for its type may then be missing.
+                let new: Vec<_> = moved.filter(|violation| !named(&violation.pointer)).collect();
+                violations.extend(new);
+            }
+        }
+        Err(Error::invalid(violations))
+    }
 }
 
 /// Loads `config.json` of `bundle`.
 ///
 /// # Errors
-/// It is missing or is not JSON; or every property that is not of the type the spec says.
+/// It is missing, or is not JSON.
 pub fn load(bundle: &Path) -> Result<Loaded<Spec>> {
-    let path = bundle.join("config.json");
-    match std::fs::read(&path) {
+    match std::fs::read(bundle.join("config.json")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let text = format!("JSON specification file {} not found", path.display());
+            let place = bundle.display();
+            let text = format!("JSON specification file config.json not found in {place}");
             Err(anyhow::Error::msg(text).into())
         }
-        read => parse(&read.with_context(|| format!("read {}", path.display()))?, &path),
+        read => {
+            let name = format!("{}/config.json", bundle.display());
+            parse(&read.with_context(|| format!("read {name}"))?, &name, "/process")
+        }
     }
 }
 
@@ -38,75 +78,149 @@ pub fn load(bundle: &Path) -> Result<Loaded<Spec>> {
 /// # Errors
 /// Like [`load`].
 pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
-    parse(&std::fs::read(path).with_context(|| format!("read {}", path.display()))?, path)
+    let name = path.display().to_string();
+    parse(&std::fs::read(path).with_context(|| format!("read {name}"))?, &name, "")
 }
 
 /// Straight to the type; only when that fails, the long way that names everything.
-fn parse<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<Loaded<T>> {
+fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str, process: &str) -> Result<Loaded<T>> {
     match serde_json::from_slice(bytes) {
-        Ok(value) => Ok(Loaded { value, warnings: Vec::new() }),
+        Ok(value) => Ok(Loaded {
+            warnings: Vec::new(),
+            value,
+            violations: Vec::new(),
+            removed: Removed::default(),
+        }),
         Err(_) => {
-            let context = || format!("{} is not JSON", path.display());
-            parse_slowly(serde_json::from_slice(bytes).with_context(context)?)
+            let json =
+                serde_json::from_slice(bytes).with_context(|| format!("{name} is not JSON"))?;
+            Reader::default().read(json, process)
         }
     }
 }
 
-/// Takes away what does not fit, one property at a time, until the rest does.
-fn parse_slowly<T: DeserializeOwned>(mut json: Value) -> Result<Loaded<T>> {
-    let schema = "see the schema of runtime-spec 1.3.0";
-    let (mut violations, mut warnings) = (Vec::new(), Vec::new());
-    let mut removed = Removed::default();
-    loop {
-        let error = match serde_path_to_error::deserialize::<_, T>(&json) {
-            Ok(value) if violations.is_empty() => return Ok(Loaded { value, warnings }),
-            Ok(_) => return Err(Error::invalid(violations)),
-            Err(error) => error,
-        };
-        let (place, pointer) = removed.places(error.path());
-        let text = error.inner().to_string();
-        let Some(wrong) = removed.take(&mut json, &place) else {
-            violations.push(Violation::new(&pointer, "", text, schema));
-            return Err(Error::invalid(violations));
-        };
-        if pointer.contains("/capabilities/") && wrong.is_string() {
-            // The spec wants a warning here, not an error (config.md, "Linux Process").
-            warnings.push(format!("{pointer} {wrong}: unknown capability, left out"));
-        } else {
-            violations.push(Violation::new(&pointer, &wrong, text, schema));
-        }
-    }
-}
-
-/// The items taken out of lists, so that those after them are still named by their own numbers.
+/// Takes out what does not fit, one property at a time, until the rest does.
 #[derive(Default)]
+struct Reader {
+    warnings: Vec<String>,
+    violations: Vec<Violation>,
+    removed: Removed,
+}
+
+impl Reader {
+    /// Reads `json`, where the pointer `process` leads to a process.
+    fn read<T: DeserializeOwned>(mut self, mut json: Value, process: &str) -> Result<Loaded<T>> {
+        drop_nulls(&mut json);
+        rename_scheduler_flags(json.pointer_mut(&format!("{process}/scheduler/flags")));
+        for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
+            let pointer = format!("{process}/capabilities/{set}");
+            self.drop_unknown_capabilities(&pointer, json.pointer_mut(&pointer));
+        }
+        for _ in 0..MOST_WRONG {
+            match serde_path_to_error::deserialize::<_, T>(&json) {
+                Ok(value) => {
+                    let Self { warnings, violations, removed } = self;
+                    return Ok(Loaded { warnings, value, violations, removed });
+                }
+                Err(error) => {
+                    if !self.take_out(&mut json, &error) {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(Error::invalid(self.violations))
+    }
+
+    /// Notes what is wrong and removes it; false if it cannot be removed.
+    fn take_out(
+        &mut self,
+        json: &mut Value,
+        error: &serde_path_to_error::Error<serde_json::Error>,
+    ) -> bool {
+        let place = pointer_of(error.path());
+        let pointer = self.removed.original(&place);
+        let taken = self.removed.take(json, &place);
+        let text = error.inner().to_string();
+        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let violation = match missing {
+            Some(name) => {
+                Violation::new(format!("{pointer}/{}", token(name)), "", "is required", FIX)
+            }
+            None => {
+                let value = taken.as_ref().map(Value::to_string).unwrap_or_default();
+                Violation::new(pointer, value, text, FIX)
+            }
+        };
+        // What was taken out for its type is then missing.
+        if self.violations.iter().all(|known| known.pointer != violation.pointer) {
+            self.violations.push(violation);
+        }
+        taken.is_some()
+    }
+
+    /// Leaves out names that are not known, which is no error (config.md, "Linux Process").
+    fn drop_unknown_capabilities(&mut self, pointer: &str, set: Option<&mut Value>) {
+        let Some(names) = set.and_then(Value::as_array_mut) else { return };
+        let is_known = |name: &&Value| Capability::deserialize(*name).is_ok();
+        let is_name = |name: &Value| name.is_string();
+        let unknown = names.iter().filter(|name| is_name(name) && !is_known(name)).cloned();
+        let unknown: Vec<Value> = unknown.collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let shown = Violation::shown(Value::from(unknown));
+        self.warnings.push(format!("{pointer}: unknown capabilities {shown}, left out"));
+        // Of the rest only what is no name at all is an error, which a set of a wrong type names.
+        names.retain(|name| !is_name(name) || is_known(&name));
+    }
+}
+
+/// A property that is null is as good as none, as in Go, which engines are written in.
+fn drop_nulls(json: &mut Value) {
+    match json {
+        Value::Object(properties) => {
+            properties.retain(|_, value| !value.is_null());
+            properties.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// oci-spec spells two flags differently from the spec.
+fn rename_scheduler_flags(flags: Option<&mut Value>) {
+    const SPELLINGS: [(&str, &str); 2] = [
+        ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+        ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+    ];
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some((_, other)) = SPELLINGS.iter().find(|(name, _)| flag == name) {
+            *flag = (*other).into();
+        }
+    }
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    path.iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } => format!("{pointer}/{}", token(key)),
+        // An enum is a plain string in config.json, and its variant no part of the place.
+        Segment::Enum { .. } | Segment::Unknown => pointer,
+    })
+}
+
+/// The items taken out of lists, in order: the pointer to the list, and the index. Those after
+/// them have moved up, and are still named by the numbers they had.
+#[derive(Debug, Default)]
 struct Removed(Vec<(String, usize)>);
 
 impl Removed {
-    /// The place of an error in what is left, and in what was read, as JSON pointers.
-    fn places(&self, path: &serde_path_to_error::Path) -> (String, String) {
-        use serde_path_to_error::Segment;
-        let (mut place, mut pointer) = (String::new(), String::new());
-        for segment in path.iter() {
-            let (now, then) = match segment {
-                Segment::Seq { index } => {
-                    (index.to_string(), self.original(&pointer, *index).to_string())
-                }
-                Segment::Map { key } => (crate::plan::token(key), crate::plan::token(key)),
-                // An enum is a plain string in config.json, and its variant no part of the place.
-                Segment::Enum { .. } | Segment::Unknown => continue,
-            };
-            place = format!("{place}/{now}");
-            pointer = format!("{pointer}/{then}");
-        }
-        (place, pointer)
-    }
-
-    fn original(&self, list: &str, index: usize) -> usize {
-        let mut gone: Vec<usize> =
-            self.0.iter().filter(|(other, _)| other == list).map(|(_, index)| *index).collect();
-        gone.sort_unstable();
-        gone.into_iter().fold(index, |index, gone| if gone <= index { index + 1 } else { index })
+    /// The pointer into what was read for a pointer into what is left.
+    fn original(&self, pointer: &str) -> String {
+        self.0.iter().rev().fold(pointer.to_owned(), |pointer, (list, index)| {
+            moved_down(&pointer, list, *index).unwrap_or(pointer)
+        })
     }
 
     /// Removes and returns the value at `place`.
@@ -117,9 +231,8 @@ impl Removed {
                 properties.remove(&last.replace("~1", "/").replace("~0", "~"))
             }
             Value::Array(items) => {
-                let index: usize = last.parse().ok().filter(|index| *index < items.len())?;
-                let original = self.original(parent, index);
-                self.0.push((parent.to_owned(), original));
+                let index = last.parse().ok().filter(|index| *index < items.len())?;
+                self.0.push((parent.to_owned(), index));
                 Some(items.remove(index))
             }
             _ => None,
@@ -127,51 +240,133 @@ impl Removed {
     }
 }
 
+/// `pointer` as it was before item `index` was taken out of `list`; nothing if it is unchanged.
+fn moved_down(pointer: &str, list: &str, index: usize) -> Option<String> {
+    let rest = pointer.strip_prefix(list)?.strip_prefix('/')?;
+    let (number, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let number: usize = number.parse().ok()?;
+    (number >= index).then(|| format!("{list}/{}{tail}", number + 1))
+}
+
 #[cfg(test)]
 mod tests {
-    use oci_spec::runtime::Spec;
-    use serde_json::json;
+    use std::convert::Infallible;
 
-    use super::parse_slowly;
-    use crate::ErrorKind;
+    use oci_spec::runtime::{Process, Spec};
+    use serde_json::{Value, json};
 
-    #[track_caller]
-    fn pointers(config: serde_json::Value) -> Vec<String> {
-        match parse_slowly::<Spec>(config).map(|_| ()).unwrap_err().kind {
+    use super::{Loaded, Reader, Removed, Violation};
+    use crate::{Error, ErrorKind};
+
+    fn read(config: Value) -> crate::Result<Loaded<Spec>> {
+        Reader::default().read(config, "/process")
+    }
+
+    fn pointers(error: Error) -> Vec<String> {
+        match error.kind {
             ErrorKind::Invalid(all) => all.into_iter().map(|one| one.pointer).collect(),
             kind => panic!("{kind:?}"),
         }
     }
 
+    /// The pointers of what is wrong in `config`, when planning finds fault with `planned`.
+    fn wrong(config: Value, planned: &[&str]) -> Vec<String> {
+        let plan = |_: &Spec| -> Result<Infallible, Vec<Violation>> {
+            Err(planned.iter().map(|pointer| Violation::new(*pointer, "", "", "")).collect())
+        };
+        let mut found = pointers(read(config).and_then(|loaded| loaded.plan(plan)).unwrap_err());
+        found.sort();
+        found
+    }
+
     #[test]
     fn every_wrong_type_is_named() {
-        let config = json!({"ociVersion": "1.0.0", "hostname": 5,
-            "linux": {"namespaces": [{"type": "x"}, {"type": "pid"}, {"type": "y"}], "sysctl": {"a/b": 1}}});
-        let mut found = pointers(config);
-        found.sort();
+        let config = json!({"ociVersion": "1.0.0", "hostname": 5, "linux": {
+            "namespaces": [{"type": "x"}, {"type": "pid"}, {"type": "y"}, {"type": 1}],
+            "sysctl": {"a/b": 1}}});
         let expected = [
             "/hostname",
             "/linux/namespaces/0/type",
             "/linux/namespaces/2/type",
+            "/linux/namespaces/3/type",
             "/linux/sysctl/a~1b",
+        ];
+        assert_eq!(wrong(config, &[]), expected);
+    }
+
+    #[test]
+    fn planning_names_what_is_left_by_the_numbers_it_had() {
+        let config = json!({"mounts": [{"destination": 1}, {"destination": "/a"}, 5,
+            {"destination": "/b", "options": [1, "x", 2, "y"]}]});
+        let found = wrong(config, &["/mounts/1/options/1", "/mounts/0/source", "/hostname"]);
+        let expected = [
+            "/hostname",
+            "/mounts/0/destination",
+            "/mounts/1/source",
+            "/mounts/2",
+            "/mounts/3/options/0",
+            "/mounts/3/options/2",
+            "/mounts/3/options/3",
         ];
         assert_eq!(found, expected);
     }
 
     #[test]
-    fn an_unknown_capability_is_only_warned_about() {
-        let config = json!({"ociVersion": "1.0.0", "process": {"cwd": "/", "user": {}, "args": ["x"],
-            "capabilities": {"bounding": ["CAP_FLY", "CAP_KILL"]}}});
-        let loaded = parse_slowly::<Spec>(config).unwrap();
-        assert_eq!(loaded.warnings.len(), 1);
-        assert!(loaded.warnings[0].contains("CAP_FLY"));
-        let process = loaded.value.process().clone().unwrap();
-        let bounding = process.capabilities().clone().unwrap().bounding().clone().unwrap();
-        assert_eq!(bounding.len(), 1);
+    fn what_is_wrong_is_not_missing_too() {
+        let config = json!({"process": {"args": 1, "cwd": "/", "user": {}}});
+        assert_eq!(wrong(config, &["/process/args"]), ["/process/args"]);
     }
 
     #[test]
-    fn what_is_missing_is_named_too() {
-        assert_eq!(pointers(json!({"process": {"args": ["x"], "user": {}}})), ["/process"]);
+    fn what_is_required_is_named() {
+        let config = json!({"process": {"args": ["x"], "user": {}}, "hostname": 5});
+        assert_eq!(wrong(config, &[]), ["/hostname", "/process/cwd"]);
+        let error = Reader::default().read::<Process>(json!({"user": {}}), "").unwrap_err();
+        assert_eq!(pointers(error), ["/cwd"]);
+    }
+
+    #[test]
+    fn an_unknown_capability_is_only_warned_about() {
+        let config = json!({"process": {"cwd": "/", "user": {},
+            "capabilities": {"bounding": ["CAP_FLY", "CAP_KILL"], "ambient": ["CAP_KILL"]}}});
+        let loaded = read(config).unwrap();
+        let expected = "/process/capabilities/bounding: unknown capabilities";
+        assert_eq!(loaded.warnings.len(), 1);
+        assert!(loaded.warnings[0].starts_with(expected) && loaded.warnings[0].contains("CAP_FLY"));
+        let (spec, ()) = loaded.plan(|_| Ok(())).unwrap();
+        let capabilities = spec.process().as_ref().unwrap().capabilities().clone().unwrap();
+        assert_eq!(capabilities.bounding().as_ref().map(|set| set.len()), Some(1));
+    }
+
+    #[test]
+    fn null_is_as_good_as_nothing() {
+        let config = json!({"process": {"cwd": "/", "user": {"uid": null}}, "mounts": null});
+        assert!(read(config).unwrap().plan(|_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn the_flags_of_the_scheduler_have_the_names_of_the_spec() {
+        let names = ["RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS"];
+        let names = names.iter().chain(&["UTIL_CLAMP_MIN", "UTIL_CLAMP_MAX"]);
+        let flags: Vec<String> = names.map(|name| format!("SCHED_FLAG_{name}")).collect();
+        let scheduler = json!({"policy": "SCHED_OTHER", "flags": flags});
+        let config = json!({"process": {"cwd": "/", "user": {}, "scheduler": scheduler}});
+        assert!(read(config).unwrap().plan(|_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn a_hundred_thousand_wrong_items_take_no_time() {
+        let mappings: Vec<Value> = (0..100_000).map(|_| json!({"size": "x"})).collect();
+        let found = wrong(json!({"linux": {"uidMappings": mappings}}), &[]);
+        assert_eq!(found.len(), super::MOST_WRONG);
+    }
+
+    #[test]
+    fn pointers_move_back_by_what_was_taken_before() {
+        let removed = Removed(vec![("/a".to_owned(), 0), ("/a".to_owned(), 1)]);
+        assert_eq!(removed.original("/a/0/b"), "/a/1/b");
+        assert_eq!(removed.original("/a/1"), "/a/3");
+        assert_eq!(removed.original("/ab/1"), "/ab/1");
+        assert_eq!(removed.original("/a"), "/a");
     }
 }

@@ -33,16 +33,17 @@ impl Violation {
         rule: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
+        let (pointer, value) = (pointer.into(), Self::shown(value));
+        Self { pointer, value, rule: rule.into(), fix: fix.into() }
+    }
+
+    /// `value` quoted, and shortened where it is long.
+    pub(crate) fn shown(value: impl fmt::Display) -> String {
         let text = value.to_string();
         let mut shown: String = text.chars().take(Self::SHOWN).collect();
         if shown.len() < text.len() {
             shown.push('…');
         }
-        Self {
-            pointer: pointer.into(),
-            value: format!("{shown:?}"),
-            rule: rule.into(),
-            fix: fix.into(),
-        }
+        format!("{shown:?}")
     }
 }

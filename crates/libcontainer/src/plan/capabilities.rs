@@ -1,63 +1,65 @@
 //! `process.capabilities` as bit sets.
 
-use oci_spec::runtime::{Capabilities as Names, LinuxCapabilities};
+use oci_spec::runtime::{Capabilities as Names, Capability, LinuxCapabilities};
 
 use super::{Capabilities, Violations};
 
-/// Capability names of the spec, by number (capabilities(7)).
-pub(crate) const NAMES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
+/// The capabilities, each at the place of its number (capabilities(7), linux/capability.h).
+const TABLE: [(Capability, &str); 41] = [
+    (Capability::Chown, "CAP_CHOWN"),
+    (Capability::DacOverride, "CAP_DAC_OVERRIDE"),
+    (Capability::DacReadSearch, "CAP_DAC_READ_SEARCH"),
+    (Capability::Fowner, "CAP_FOWNER"),
+    (Capability::Fsetid, "CAP_FSETID"),
+    (Capability::Kill, "CAP_KILL"),
+    (Capability::Setgid, "CAP_SETGID"),
+    (Capability::Setuid, "CAP_SETUID"),
+    (Capability::Setpcap, "CAP_SETPCAP"),
+    (Capability::LinuxImmutable, "CAP_LINUX_IMMUTABLE"),
+    (Capability::NetBindService, "CAP_NET_BIND_SERVICE"),
+    (Capability::NetBroadcast, "CAP_NET_BROADCAST"),
+    (Capability::NetAdmin, "CAP_NET_ADMIN"),
+    (Capability::NetRaw, "CAP_NET_RAW"),
+    (Capability::IpcLock, "CAP_IPC_LOCK"),
+    (Capability::IpcOwner, "CAP_IPC_OWNER"),
+    (Capability::SysModule, "CAP_SYS_MODULE"),
+    (Capability::SysRawio, "CAP_SYS_RAWIO"),
+    (Capability::SysChroot, "CAP_SYS_CHROOT"),
+    (Capability::SysPtrace, "CAP_SYS_PTRACE"),
+    (Capability::SysPacct, "CAP_SYS_PACCT"),
+    (Capability::SysAdmin, "CAP_SYS_ADMIN"),
+    (Capability::SysBoot, "CAP_SYS_BOOT"),
+    (Capability::SysNice, "CAP_SYS_NICE"),
+    (Capability::SysResource, "CAP_SYS_RESOURCE"),
+    (Capability::SysTime, "CAP_SYS_TIME"),
+    (Capability::SysTtyConfig, "CAP_SYS_TTY_CONFIG"),
+    (Capability::Mknod, "CAP_MKNOD"),
+    (Capability::Lease, "CAP_LEASE"),
+    (Capability::AuditWrite, "CAP_AUDIT_WRITE"),
+    (Capability::AuditControl, "CAP_AUDIT_CONTROL"),
+    (Capability::Setfcap, "CAP_SETFCAP"),
+    (Capability::MacOverride, "CAP_MAC_OVERRIDE"),
+    (Capability::MacAdmin, "CAP_MAC_ADMIN"),
+    (Capability::Syslog, "CAP_SYSLOG"),
+    (Capability::WakeAlarm, "CAP_WAKE_ALARM"),
+    (Capability::BlockSuspend, "CAP_BLOCK_SUSPEND"),
+    (Capability::AuditRead, "CAP_AUDIT_READ"),
+    (Capability::Perfmon, "CAP_PERFMON"),
+    (Capability::Bpf, "CAP_BPF"),
+    (Capability::CheckpointRestore, "CAP_CHECKPOINT_RESTORE"),
 ];
 
-/// The names of all capabilities.
-#[must_use]
-pub const fn names() -> &'static [&'static str] {
-    &NAMES
+/// Every capability, as a bit set.
+pub(crate) const ALL: u64 = (1 << TABLE.len()) - 1;
+
+/// The names of all capabilities, by number.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(_, name)| *name)
 }
 
-/// The sets that can be had. What this host cannot give is left out with a warning (config.md,
-/// "Linux Process": a capability that cannot be granted should not be an error). Without
-/// `capabilities` the program has none.
+/// The sets that can be had when `available` are the capabilities that can be given at all. The
+/// others are left out with a warning (config.md, "Linux Process": a capability that cannot be
+/// granted should not be an error). Without `capabilities` the program has none.
 pub(crate) fn plan(
     given: Option<&LinuxCapabilities>,
     available: u64,
@@ -69,47 +71,87 @@ pub(crate) fn plan(
         let wanted = names.as_ref().map_or(0, bits);
         let missing = wanted & !limit;
         if missing != 0 {
-            found.warn(format!("{pointer}/capabilities/{name}: {} {why}", list(missing)));
+            found.warn(format!("{pointer}/{name}: left out {}: {why}", list(missing)));
         }
         wanted & limit
     };
-    let here = "cannot be given by this host";
+    // The limits are those of capset(2) and prctl(2).
+    let here = "cannot be given here";
     let bounding = set("bounding", given.bounding(), available, here);
     let permitted = set("permitted", given.permitted(), available, here);
-    let inheritable = set("inheritable", given.inheritable(), available, here);
-    let effective = set("effective", given.effective(), permitted, "must be in permitted too");
+    let effective = set("effective", given.effective(), permitted, "is not in permitted");
+    let inheritable = set("inheritable", given.inheritable(), bounding, "is not in bounding");
     let both = permitted & inheritable;
-    let ambient = set("ambient", given.ambient(), both, "must be in permitted and inheritable too");
+    let ambient = set("ambient", given.ambient(), both, "is not in permitted and inheritable");
     Capabilities { bounding, effective, inheritable, permitted, ambient }
 }
 
 fn bits(names: &Names) -> u64 {
-    names.iter().filter_map(|name| bit(&name.to_string())).fold(0, |bits, bit| bits | bit)
+    names.iter().fold(0, |bits, name| bits | bit(*name))
 }
 
-/// The bit of a capability, with or without the prefix.
-pub(crate) fn bit(name: &str) -> Option<u64> {
-    let name = name.strip_prefix("CAP_").unwrap_or(name);
-    NAMES
-        .iter()
-        .position(|known| known.strip_prefix("CAP_") == Some(name))
-        .map(|number| 1 << number)
+fn bit(name: Capability) -> u64 {
+    let number = TABLE.iter().position(|(known, _)| *known == name);
+    number.map_or(0, |number| 1 << number)
 }
 
 fn list(bits: u64) -> String {
-    let names = NAMES.iter().enumerate().filter(|(number, _)| bits & (1 << number) != 0);
-    names.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+    let names = names().enumerate().filter(|(number, _)| bits & (1 << number) != 0);
+    names.map(|(_, name)| name).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NAMES, bit};
+    use oci_spec::runtime::LinuxCapabilities;
+    use serde_json::{Value, json};
+
+    use super::{ALL, Capabilities, TABLE, Violations, bit, plan};
 
     #[test]
-    fn every_capability_of_the_crate_has_its_bit() {
+    fn each_capability_has_the_bit_of_the_kernel() {
         for capability in caps::all() {
-            assert_eq!(bit(&capability.to_string()), Some(capability.bitmask()));
+            let (ours, name) = TABLE[usize::from(capability.index())];
+            assert_eq!((bit(ours), name), (capability.bitmask(), capability.to_string().as_str()));
+            assert_eq!(serde_json::to_value(ours).unwrap(), name);
         }
-        assert_eq!(NAMES.len(), caps::all().len());
+        assert_eq!(ALL, caps::all().iter().fold(0, |bits, one| bits | one.bitmask()));
+    }
+
+    fn planned(given: Value, available: u64) -> (Capabilities, Vec<String>) {
+        let given: LinuxCapabilities = serde_json::from_value(given).unwrap();
+        let mut found = Violations::default();
+        let planned = plan(Some(&given), available, "/capabilities", &mut found);
+        assert!(found.all.is_empty());
+        (planned, found.warnings)
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_left_out_with_a_warning() {
+        let given = json!({"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_KILL"]});
+        let (planned, warnings) = planned(given, 1);
+        let expected = Capabilities { bounding: 1, ..Capabilities::default() };
+        assert_eq!(planned, expected);
+        let expected = [
+            "/capabilities/bounding: left out CAP_KILL: cannot be given here",
+            "/capabilities/permitted: left out CAP_KILL: cannot be given here",
+        ];
+        assert_eq!(warnings, expected);
+    }
+
+    #[test]
+    fn the_sets_are_such_as_the_kernel_takes() {
+        let one = ["CAP_CHOWN"];
+        let given = json!({"effective": one, "inheritable": one, "ambient": one});
+        let (set, warnings) = planned(given, ALL);
+        assert_eq!((set, warnings.len()), (Capabilities::default(), 3));
+        let given = json!({"bounding": one, "effective": one, "permitted": one, "inheritable": one,
+            "ambient": one});
+        let (set, warnings) = planned(given, ALL);
+        assert_eq!((set.ambient, set.effective, warnings.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_process_without_capabilities_has_none() {
+        assert_eq!(plan(None, ALL, "", &mut Violations::default()), Capabilities::default());
     }
 }

@@ -11,9 +11,16 @@ use super::create::Given;
 pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     let id = &given.request.id;
     let path = given.linux.cgroups_path().as_deref();
+    let pointer = "/linux/cgroupsPath";
+    // Only to look for NUL: where the path leads depends on the hierarchy.
+    found.container_path(pointer, path.unwrap_or(Path::new("")));
     Location::resolve(&given.host.cgroups, path, id).unwrap_or_else(|error| {
         let shown = path.unwrap_or(Path::new(id)).display();
-        found.add("/linux/cgroupsPath", shown, &error.to_string(), "give another path");
+        let rule = match error {
+            libcgroups::Error::Path(_, rule) => rule.to_owned(),
+            other => other.to_string(),
+        };
+        found.add(pointer, shown, &rule, "give another path");
         Location::default()
     })
 }

@@ -1,6 +1,8 @@
 //! Device nodes and links: the spec's defaults and `linux.devices`.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 
@@ -18,43 +20,66 @@ const DEFAULTS: [(&str, u32, u32); 6] = [
 ];
 /// Permissions where the config gives none.
 const DEFAULT_MODE: u32 = 0o666;
+/// The largest numbers of a device node (`MINORBITS`, linux/kdev_t.h).
+const LARGEST: (u32, u32) = ((1 << 12) - 1, (1 << 20) - 1);
 
-/// Links in /dev (runtime-linux.md, "Dev symbolic links"; config-linux.md, "Default Devices").
-const LINKS: [(&str, &std::ffi::CStr, Option<&str>); 6] = [
-    ("/dev/fd", c"/proc/self/fd", Some("/proc/self/fd")),
-    ("/dev/stdin", c"/proc/self/fd/0", Some("/proc/self/fd")),
-    ("/dev/stdout", c"/proc/self/fd/1", Some("/proc/self/fd")),
-    ("/dev/stderr", c"/proc/self/fd/2", Some("/proc/self/fd")),
-    ("/dev/core", c"/proc/kcore", Some("/proc/kcore")),
-    ("/dev/ptmx", c"pts/ptmx", Some("/dev/pts/ptmx")),
+const PTMX: &str = "/dev/ptmx";
+/// The device behind every /dev/ptmx.
+const PTMX_NUMBERS: DeviceKind = DeviceKind::Character { major: 5, minor: 2 };
+
+/// Links in /dev, what they hold, and what must exist for them (runtime-linux.md, "Dev symbolic
+/// links"; config-linux.md, "Default Devices").
+const LINKS: [(&str, &CStr, &str); 6] = [
+    ("/dev/fd", c"/proc/self/fd", "/proc/self/fd"),
+    ("/dev/stdin", c"/proc/self/fd/0", "/proc/self/fd"),
+    ("/dev/stdout", c"/proc/self/fd/1", "/proc/self/fd"),
+    ("/dev/stderr", c"/proc/self/fd/2", "/proc/self/fd"),
+    ("/dev/core", c"/proc/kcore", "/proc/kcore"),
+    (PTMX, c"pts/ptmx", "/dev/pts/ptmx"),
 ];
 
-/// Whether the container's /dev is a directory of the host, which is left as it is.
-fn host_has_dev(mounts: &[Mount]) -> bool {
-    mounts.iter().any(|mount| {
-        mount.destination.normalized() == Path::new("/dev")
-            && matches!(mount.kind, MountKind::Bind { .. })
-    })
+/// Where mounts go that a device or link must leave alone: a /dev of the host is complete, and
+/// what is mounted on a default device replaces it.
+struct Taken {
+    dev: bool,
+    destinations: HashSet<PathBuf>,
 }
 
+impl Taken {
+    fn by(mounts: &[Mount]) -> Self {
+        let is_dev = |mount: &Mount| {
+            mount.destination.normalized() == Path::new("/dev")
+                && matches!(mount.kind, MountKind::Bind { .. })
+        };
+        Self {
+            dev: mounts.iter().any(is_dev),
+            destinations: mounts.iter().map(|mount| mount.destination.normalized()).collect(),
+        }
+    }
+
+    fn leaves(&self, path: &str) -> bool {
+        !self.dev && !self.destinations.contains(Path::new(path))
+    }
+}
+
+/// The default devices that nothing replaces, then those of the config.
 pub(crate) fn plan(linux: &Linux, mounts: &[Mount], found: &mut Violations) -> Vec<Device> {
-    let mut devices: Vec<Device> = Vec::new();
+    let taken = Taken::by(mounts);
+    let (mut given, mut paths) = (Vec::new(), HashSet::new());
     for (index, device) in linux.devices().iter().flatten().enumerate() {
         let device = plan_one(index, device, found);
-        let path = device.path.normalized();
-        if devices.iter().any(|other| other.path.normalized() == path) {
+        if !paths.insert(device.path.normalized()) {
             let rule = "a device must not be listed twice";
             let pointer = format!("/linux/devices/{index}/path");
             found.add(&pointer, &device.path, rule, "remove one of the entries");
         }
-        devices.push(device);
+        given.push(device);
     }
-    if host_has_dev(mounts) {
-        return devices;
+    if taken.leaves(PTMX) {
+        leave_ptmx(&mut given, found);
     }
-    let given: Vec<_> = devices.iter().map(|device| device.path.normalized()).collect();
-    let defaults =
-        DEFAULTS.into_iter().filter(|(path, ..)| given.iter().all(|one| one != Path::new(path)));
+    let wanted = |path: &str| taken.leaves(path) && !paths.contains(Path::new(path));
+    let defaults = DEFAULTS.into_iter().filter(|(path, ..)| wanted(path));
     let defaults = defaults.map(|(path, major, minor)| Device {
         path: ContainerPath::new(path).unwrap_or_default(),
         kind: DeviceKind::Character { major, minor },
@@ -63,47 +88,76 @@ pub(crate) fn plan(linux: &Linux, mounts: &[Mount], found: &mut Violations) -> V
         gid: 0,
         index: None,
     });
-    defaults.chain(devices.iter().cloned()).collect()
+    defaults.chain(given).collect()
+}
+
+/// Engines list the host's /dev/ptmx for a privileged container, which would be a way to the
+/// host's terminals: the link to the container's own has its place.
+fn leave_ptmx(devices: &mut Vec<Device>, found: &mut Violations) {
+    devices.retain(|device| {
+        let is_ptmx = device.path.normalized() == Path::new(PTMX);
+        if let (true, Some(index)) = (is_ptmx && device.kind != PTMX_NUMBERS, device.index) {
+            let rule = "is a link to pts/ptmx (config-linux.md, \"Default Devices\")";
+            let pointer = format!("/linux/devices/{index}/path");
+            found.add(&pointer, PTMX, rule, "give the device another path");
+        }
+        !is_ptmx
+    });
 }
 
 fn plan_one(index: usize, device: &LinuxDevice, found: &mut Violations) -> Device {
     let pointer = format!("/linux/devices/{index}");
-    let mut number = |name: &str, value: i64| {
-        u32::try_from(value).unwrap_or_else(|_| {
-            let rule = "a device number is not negative and below 2^32";
-            found.add(&format!("{pointer}/{name}"), value, rule, "see ls -l of the device");
+    let path = found.absolute(&format!("{pointer}/path"), device.path(), SECTION);
+    Device {
+        path,
+        kind: kind(device, &pointer, found),
+        // The upper bits are the type, which engines send along.
+        mode: device.file_mode().map_or(DEFAULT_MODE, |mode| mode & 0o7777),
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+        index: Some(index),
+    }
+}
+
+const SECTION: &str = "config-linux.md, \"Devices\"";
+
+fn kind(device: &LinuxDevice, pointer: &str, found: &mut Violations) -> DeviceKind {
+    let mut number = |name: &str, value: i64, largest: u32| {
+        u32::try_from(value).ok().filter(|number| *number <= largest).unwrap_or_else(|| {
+            let rule = format!("a {name} number is between 0 and {largest}");
+            found.add(&format!("{pointer}/{name}"), value, &rule, "see ls -l of the device");
             0
         })
     };
-    let (major, minor) = (number("major", device.major()), number("minor", device.minor()));
-    let kind = match device.typ() {
-        LinuxDeviceType::C | LinuxDeviceType::U => DeviceKind::Character { major, minor },
+    if device.typ() == LinuxDeviceType::P {
+        return DeviceKind::Fifo;
+    }
+    let major = number("major", device.major(), LARGEST.0);
+    let minor = number("minor", device.minor(), LARGEST.1);
+    if (device.major(), device.minor()) == (0, 0) {
+        let rule = format!("needs its major and minor numbers ({SECTION})");
+        found.add(pointer, device.path().display(), &rule, "see ls -l of the device");
+    }
+    match device.typ() {
         LinuxDeviceType::B => DeviceKind::Block { major, minor },
-        LinuxDeviceType::P => DeviceKind::Fifo,
         LinuxDeviceType::A => {
-            let rule = "is no type of a device node (config-linux.md, \"Devices\")";
-            found.add(&format!("{pointer}/type"), "a", rule, "write c, b, u or p");
+            let rule = format!("is no type of a device node ({SECTION})");
+            found.add(&format!("{pointer}/type"), "a", &rule, "write c, b, u or p");
             DeviceKind::Fifo
         }
-    };
-    let section = "config-linux.md, \"Devices\"";
-    let path = found.absolute(&format!("{pointer}/path"), device.path(), section);
-    // The upper bits are the type, which engines send along.
-    let mode = device.file_mode().map_or(DEFAULT_MODE, |mode| mode & 0o7777);
-    let (uid, gid) = (device.uid().unwrap_or(0), device.gid().unwrap_or(0));
-    Device { path, kind, mode, uid, gid, index: Some(index) }
+        _ => DeviceKind::Character { major, minor },
+    }
 }
 
+/// The links that nothing replaces.
 pub(crate) fn links(mounts: &[Mount]) -> Vec<Link> {
-    if host_has_dev(mounts) {
-        return Vec::new();
-    }
-    LINKS
-        .into_iter()
+    let taken = Taken::by(mounts);
+    let wanted = LINKS.into_iter().filter(|(path, ..)| taken.leaves(path));
+    wanted
         .map(|(path, target, only_if)| Link {
             path: ContainerPath::new(path).unwrap_or_default(),
             target: target.to_owned(),
-            only_if: only_if.and_then(ContainerPath::new),
+            only_if: ContainerPath::new(only_if),
         })
         .collect()
 }

@@ -13,25 +13,38 @@ use libnamespaces::{Namespaces, Spawn};
 use serde::{Deserialize, Serialize};
 
 mod capabilities;
+mod cgroups;
 mod check;
 mod container_path;
 mod create;
 mod devices;
 mod hooks;
 mod id;
+mod mappings;
 mod mounts;
+mod names;
 mod namespaces;
 mod options;
+mod personality;
 mod process;
+mod rlimits;
+mod rootfs;
+mod scheduling;
+mod seccomp;
 mod sysctl;
+mod unsupported;
+mod version;
 
+pub(crate) use capabilities::ALL as ALL_CAPABILITIES;
 pub use capabilities::names as capability_names;
 pub(crate) use check::{Violations, token};
 pub use container_path::ContainerPath;
 pub use create::{Planned, create};
+pub use hooks::HOOK_NAMES;
 pub use id::validate_id;
 pub use options::mount_option_names;
 pub use process::exec;
+pub use version::VERSIONS;
 
 /// Everything that decides what one container will be.
 #[derive(Clone, Debug)]

@@ -1,36 +1,108 @@
 //! Mount options (runtime-spec, config.md, "Linux mount options"): one table for planning and for
 //! the features document.
 
+use std::ffi::CStr;
+
 use libsyscall::mount::attribute::{
     ATIME, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, RELATIME, STRICTATIME,
 };
 
+use super::{Attributes, Propagation};
+
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Sets an attribute of the mount.
-    Set(u64),
-    /// Clears one.
-    Clear(u64),
-    /// Sets the field of access times.
-    Atime(u64),
-    /// Sets an attribute of the mount and of all below.
-    SetRecursive(u64),
-    /// Clears one.
-    ClearRecursive(u64),
-    /// Sets the field of access times of all.
-    AtimeRecursive(u64),
-    /// A flag of the filesystem instance, which fsconfig(2) takes by this name.
-    Superblock(&'static str),
+    /// Changes attributes of the mount.
+    Attribute(Attributes),
+    /// Changes attributes of the mount and of all below.
+    RecursiveAttribute(Attributes),
+    /// Sets a flag of the filesystem, which fsconfig(2) takes by this name.
+    Superblock(&'static CStr),
     /// Makes it a bind mount, with submounts or without.
     Bind { recursive: bool },
     /// Sets the propagation type.
-    Propagation { flag: u64, recursive: bool },
-    /// Copies what is below the mount point.
-    CopyUp,
+    Propagation(Propagation),
+    /// Copies what is below the mount point, or not.
+    CopyUp(bool),
     /// Asks for what is so anyway.
     Nothing,
+    /// Is of the spec, or of crun, and aril cannot do it yet.
+    NotYet,
 }
+
+/// Every option that is not a filesystem's own, sorted.
+///
+/// `iversion`, `silent` and their opposites have no counterpart in fsconfig(2), and need none: the
+/// kernel counts changes wherever it can without being asked, and what it has to say goes to the
+/// caller of fsconfig(2) instead of its log.
+const TABLE: [(&str, Effect); 66] = [
+    ("async", Effect::Superblock(c"async")),
+    ("atime", atime(RELATIME)),
+    ("bind", Effect::Bind { recursive: false }),
+    ("copy-symlink", Effect::NotYet),
+    ("defaults", Effect::Nothing),
+    ("dest-nofollow", Effect::NotYet),
+    ("dev", clear(NODEV)),
+    ("diratime", clear(NODIRATIME)),
+    ("dirsync", Effect::Superblock(c"dirsync")),
+    ("exec", clear(NOEXEC)),
+    ("idmap", Effect::NotYet),
+    ("iversion", Effect::Nothing),
+    ("lazytime", Effect::Superblock(c"lazytime")),
+    ("loud", Effect::Nothing),
+    ("mand", Effect::Superblock(c"mand")),
+    ("noatime", atime(NOATIME)),
+    ("nodev", set(NODEV)),
+    ("nodiratime", set(NODIRATIME)),
+    ("noexec", set(NOEXEC)),
+    ("noiversion", Effect::Nothing),
+    ("nolazytime", Effect::Superblock(c"nolazytime")),
+    ("nomand", Effect::Superblock(c"nomand")),
+    ("norelatime", atime(RELATIME)),
+    ("nostrictatime", atime(RELATIME)),
+    ("nosuid", set(NOSUID)),
+    ("nosymfollow", set(NOSYMFOLLOW)),
+    ("notmpcopyup", Effect::CopyUp(false)),
+    ("private", propagation(PRIVATE, false)),
+    ("ratime", recursive(atime(RELATIME))),
+    ("rbind", Effect::Bind { recursive: true }),
+    ("rdev", recursive(clear(NODEV))),
+    ("rdiratime", recursive(clear(NODIRATIME))),
+    ("relatime", atime(RELATIME)),
+    ("remount", Effect::NotYet),
+    ("rexec", recursive(clear(NOEXEC))),
+    ("ridmap", Effect::NotYet),
+    ("rnoatime", recursive(atime(NOATIME))),
+    ("rnodev", recursive(set(NODEV))),
+    ("rnodiratime", recursive(set(NODIRATIME))),
+    ("rnoexec", recursive(set(NOEXEC))),
+    ("rnorelatime", recursive(atime(RELATIME))),
+    ("rnostrictatime", recursive(atime(RELATIME))),
+    ("rnosuid", recursive(set(NOSUID))),
+    ("rnosymfollow", recursive(set(NOSYMFOLLOW))),
+    ("ro", set(RDONLY)),
+    ("rprivate", propagation(PRIVATE, true)),
+    ("rrelatime", recursive(atime(RELATIME))),
+    ("rro", recursive(set(RDONLY))),
+    ("rrw", recursive(clear(RDONLY))),
+    ("rshared", propagation(SHARED, true)),
+    ("rslave", propagation(SLAVE, true)),
+    ("rstrictatime", recursive(atime(STRICTATIME))),
+    ("rsuid", recursive(clear(NOSUID))),
+    ("rsymfollow", recursive(clear(NOSYMFOLLOW))),
+    ("runbindable", propagation(UNBINDABLE, true)),
+    ("rw", clear(RDONLY)),
+    ("shared", propagation(SHARED, false)),
+    ("silent", Effect::Nothing),
+    ("slave", propagation(SLAVE, false)),
+    ("src-nofollow", Effect::NotYet),
+    ("strictatime", atime(STRICTATIME)),
+    ("suid", clear(NOSUID)),
+    ("symfollow", clear(NOSYMFOLLOW)),
+    ("sync", Effect::Superblock(c"sync")),
+    ("tmpcopyup", Effect::CopyUp(true)),
+    ("unbindable", propagation(UNBINDABLE, false)),
+];
 
 /// `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (mount(2)).
 const UNBINDABLE: u64 = 1 << 17;
@@ -38,133 +110,142 @@ const PRIVATE: u64 = 1 << 18;
 const SLAVE: u64 = 1 << 19;
 const SHARED: u64 = 1 << 20;
 
-const fn propagation(flag: u64, recursive: bool) -> Effect {
-    Effect::Propagation { flag, recursive }
+const fn set(bits: u64) -> Effect {
+    Effect::Attribute(Attributes { set: bits, clear: 0 })
 }
 
-/// Every option aril knows, sorted. `iversion`, `loud` and their opposites change nothing on any
-/// filesystem since the kernel keeps change counters by itself and logs mounts at debug level.
-const TABLE: [(&str, Effect); 65] = [
-    ("async", Effect::Superblock("async")),
-    ("atime", Effect::Atime(RELATIME)),
-    ("bind", Effect::Bind { recursive: false }),
-    ("defaults", Effect::Nothing),
-    ("dev", Effect::Clear(NODEV)),
-    ("diratime", Effect::Clear(NODIRATIME)),
-    ("dirsync", Effect::Superblock("dirsync")),
-    ("exec", Effect::Clear(NOEXEC)),
-    ("iversion", Effect::Nothing),
-    ("lazytime", Effect::Superblock("lazytime")),
-    ("loud", Effect::Nothing),
-    ("mand", Effect::Superblock("mand")),
-    ("noatime", Effect::Atime(NOATIME)),
-    ("nodev", Effect::Set(NODEV)),
-    ("nodiratime", Effect::Set(NODIRATIME)),
-    ("noexec", Effect::Set(NOEXEC)),
-    ("noiversion", Effect::Nothing),
-    ("nolazytime", Effect::Superblock("nolazytime")),
-    ("nomand", Effect::Superblock("nomand")),
-    ("norelatime", Effect::Atime(RELATIME)),
-    ("nostrictatime", Effect::Atime(RELATIME)),
-    ("nosuid", Effect::Set(NOSUID)),
-    ("nosymfollow", Effect::Set(NOSYMFOLLOW)),
-    ("notmpcopyup", Effect::Nothing),
-    ("private", propagation(PRIVATE, false)),
-    ("ratime", Effect::AtimeRecursive(RELATIME)),
-    ("rbind", Effect::Bind { recursive: true }),
-    ("rdev", Effect::ClearRecursive(NODEV)),
-    ("rdiratime", Effect::ClearRecursive(NODIRATIME)),
-    ("relatime", Effect::Atime(RELATIME)),
-    ("rexec", Effect::ClearRecursive(NOEXEC)),
-    ("rnoatime", Effect::AtimeRecursive(NOATIME)),
-    ("rnodev", Effect::SetRecursive(NODEV)),
-    ("rnodiratime", Effect::SetRecursive(NODIRATIME)),
-    ("rnoexec", Effect::SetRecursive(NOEXEC)),
-    ("rnorelatime", Effect::AtimeRecursive(RELATIME)),
-    ("rnostrictatime", Effect::AtimeRecursive(RELATIME)),
-    ("rnosuid", Effect::SetRecursive(NOSUID)),
-    ("rnosymfollow", Effect::SetRecursive(NOSYMFOLLOW)),
-    ("ro", Effect::Set(RDONLY)),
-    ("rprivate", propagation(PRIVATE, true)),
-    ("rrelatime", Effect::AtimeRecursive(RELATIME)),
-    ("rro", Effect::SetRecursive(RDONLY)),
-    ("rrw", Effect::ClearRecursive(RDONLY)),
-    ("rshared", propagation(SHARED, true)),
-    ("rslave", propagation(SLAVE, true)),
-    ("rstrictatime", Effect::AtimeRecursive(STRICTATIME)),
-    ("rsuid", Effect::ClearRecursive(NOSUID)),
-    ("rsymfollow", Effect::ClearRecursive(NOSYMFOLLOW)),
-    ("runbindable", propagation(UNBINDABLE, true)),
-    ("rw", Effect::Clear(RDONLY)),
-    ("shared", propagation(SHARED, false)),
-    ("silent", Effect::Nothing),
-    ("slave", propagation(SLAVE, false)),
-    ("strictatime", Effect::Atime(STRICTATIME)),
-    ("suid", Effect::Clear(NOSUID)),
-    ("symfollow", Effect::Clear(NOSYMFOLLOW)),
-    ("sync", Effect::Superblock("sync")),
-    ("tmpcopyup", Effect::CopyUp),
-    ("unbindable", propagation(UNBINDABLE, false)),
-    // Known so that they are refused by name instead of reaching the filesystem as data.
-    ("copy-symlink", Effect::Nothing),
-    ("dest-nofollow", Effect::Nothing),
-    ("idmap", Effect::Nothing),
-    ("remount", Effect::Nothing),
-    ("ridmap", Effect::Nothing),
-];
+const fn clear(bits: u64) -> Effect {
+    Effect::Attribute(Attributes { set: 0, clear: bits })
+}
 
-/// The options of the table that aril cannot do yet.
-pub(crate) const NOT_YET: [&str; 6] =
-    ["copy-symlink", "dest-nofollow", "idmap", "remount", "ridmap", "src-nofollow"];
+/// The settings of access times are one field, which is cleared as a whole to set it
+/// (mount_setattr(2)).
+const fn atime(value: u64) -> Effect {
+    Effect::Attribute(Attributes { set: value, clear: ATIME })
+}
 
-/// What `option` does; nothing for an option that is the filesystem's own.
+const fn recursive(effect: Effect) -> Effect {
+    match effect {
+        Effect::Attribute(attributes) => Effect::RecursiveAttribute(attributes),
+        other => other,
+    }
+}
+
+const fn propagation(flag: u64, recursive: bool) -> Effect {
+    Effect::Propagation(Propagation { flag, recursive })
+}
+
+/// What `option` does; nothing for an option that is a filesystem's own.
 pub(crate) fn effect(option: &str) -> Option<Effect> {
-    TABLE.iter().find(|(name, _)| *name == option).map(|(_, effect)| *effect)
+    // crun's `idmap=...` is the same option with a value.
+    let name = if option.starts_with("idmap=") { "idmap" } else { option };
+    let place = TABLE.binary_search_by_key(&name, |(name, _)| name).ok()?;
+    TABLE.get(place).map(|(_, effect)| *effect)
 }
 
 /// The options that work, for the features document.
 pub fn mount_option_names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|(name, _)| *name).filter(|name| !NOT_YET.contains(name))
+    TABLE.iter().filter(|(_, effect)| *effect != Effect::NotYet).map(|(name, _)| *name)
 }
 
-/// Bits that an effect on the field of access times clears.
-pub(crate) const ATIME_FIELD: u64 = ATIME;
+/// The parameters that an option of a filesystem's own stands for: with mount(2) the kernel would
+/// split it at commas, fsconfig(2) takes one at a time. What is quoted or escaped stays together
+/// (LSM contexts, directories of an overlay), without the quotes.
+pub(crate) fn parameters(option: &str) -> Vec<(String, Option<String>)> {
+    let (mut pieces, mut quoted, mut escaped) = (vec![String::new()], false, false);
+    for letter in option.chars() {
+        match letter {
+            ',' if !quoted && !escaped => pieces.push(String::new()),
+            '"' if !escaped => quoted = !quoted,
+            letter => pieces.iter_mut().last().into_iter().for_each(|piece| piece.push(letter)),
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+        .into_iter()
+        .map(|piece| match piece.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (piece, None),
+        })
+        .collect()
+}
 
 #[cfg(test)]
 mod tests {
-    use super::{Effect, TABLE, effect, mount_option_names};
+    use super::{Effect, TABLE, effect, mount_option_names, parameters};
 
     #[test]
-    fn no_option_is_there_twice() {
-        let mut names: Vec<_> = TABLE.iter().map(|(name, _)| name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), TABLE.len());
+    fn the_table_is_sorted_for_the_search() {
+        assert!(TABLE.is_sorted_by(|left, right| left.0 < right.0));
+        assert!(TABLE.iter().all(|(name, found)| effect(name) == Some(*found)));
+        assert_eq!(effect("size=5"), None);
+        assert_eq!(effect("idmap=uids=0-1-2"), Some(Effect::NotYet));
+    }
+
+    #[test]
+    fn every_option_of_the_spec_is_known() {
+        let words = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud \
+            noatime nodev nodiratime noexec noiversion nolazytime norelatime nostrictatime nosuid \
+            private rbind relatime remount ro rprivate rshared rslave runbindable rw shared silent \
+            slave strictatime suid sync unbindable nosymfollow symfollow idmap ridmap ratime rdev \
+            rdiratime rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid \
+            rnosymfollow rrelatime rro rrw rstrictatime rsuid rsymfollow mand nomand tmpcopyup";
+        for word in words.split_whitespace() {
+            assert!(effect(word).is_some(), "{word}");
+        }
     }
 
     #[test]
     fn every_recursive_attribute_has_a_plain_one() {
-        let recursive = |effect| {
-            matches!(
-                effect,
-                Effect::SetRecursive(_) | Effect::ClearRecursive(_) | Effect::AtimeRecursive(_)
-            )
+        for (name, recursive) in TABLE {
+            if let Effect::RecursiveAttribute(attributes) = recursive {
+                let plain = effect(name.strip_prefix('r').unwrap());
+                assert_eq!(plain, Some(Effect::Attribute(attributes)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_attribute_and_its_opposite_are_about_the_same_bit() {
+        let attributes = |name| match effect(name) {
+            Some(Effect::Attribute(attributes)) => attributes,
+            other => panic!("{name}: {other:?}"),
         };
-        for (name, _) in TABLE.iter().filter(|(_, one)| recursive(*one)) {
-            let plain = effect(name.strip_prefix('r').unwrap()).unwrap();
-            let same = match (effect(name).unwrap(), plain) {
-                (Effect::SetRecursive(one), Effect::Set(other))
-                | (Effect::ClearRecursive(one), Effect::Clear(other))
-                | (Effect::AtimeRecursive(one), Effect::Atime(other)) => one == other,
-                _ => false,
-            };
-            assert!(same, "{name}");
+        let pairs = [
+            ("nodev", "dev"),
+            ("noexec", "exec"),
+            ("nosuid", "suid"),
+            ("nosymfollow", "symfollow"),
+            ("nodiratime", "diratime"),
+            ("ro", "rw"),
+        ];
+        for (no, yes) in pairs {
+            assert_eq!(attributes(no).set, attributes(yes).clear, "{no}");
+            assert_ne!(attributes(no).set, 0, "{no}");
         }
     }
 
     #[test]
     fn what_does_not_work_is_not_a_feature() {
-        assert!(mount_option_names().all(|name| name != "idmap"));
+        assert!(mount_option_names().all(|name| name != "idmap" && name != "remount"));
         assert!(mount_option_names().any(|name| name == "rro"));
+    }
+
+    #[test]
+    fn an_option_of_a_filesystem_is_split_as_the_kernel_does() {
+        let split = |option: &str| -> Vec<String> {
+            let pair = |(key, value): (String, Option<String>)| match value {
+                Some(value) => format!("{key}|{value}"),
+                None => key,
+            };
+            parameters(option).into_iter().map(pair).collect()
+        };
+        assert_eq!(split("newinstance"), ["newinstance"]);
+        assert_eq!(split("mode=1777,size=64k,,x"), ["mode|1777", "size|64k", "x"]);
+        assert_eq!(split("lowerdir=/a\\,b:/c,ro"), ["lowerdir|/a\\,b:/c", "ro"]);
+        assert_eq!(split("context=\"u:r:t:s0:c1,c2\",x=a=b"), ["context|u:r:t:s0:c1,c2", "x|a=b"]);
+        assert_eq!(split("key="), ["key|"]);
+        assert_eq!(split(""), [""; 0]);
     }
 }

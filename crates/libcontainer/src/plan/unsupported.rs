@@ -50,7 +50,8 @@ pub(crate) fn refuse_of_process(process: &Process, pointer: &str, found: &mut Vi
     ];
     for (name, value) in windows {
         if let Some(value) = set(value) {
-            found.warn(format!("{pointer}/{name} {value:?}: is for Windows, it has no effect here"));
+            found
+                .warn(format!("{pointer}/{name} {value:?}: is for Windows, it has no effect here"));
         }
     }
 }

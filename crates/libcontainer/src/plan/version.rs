@@ -11,7 +11,8 @@ pub(crate) fn check(version: &str, found: &mut Violations) {
     match major(version) {
         Some("1") => {}
         Some(_) => {
-            let rule = "is of another major version than 1.3.0, which aril implements: not compatible";
+            let rule =
+                "is of another major version than 1.3.0, which aril implements: not compatible";
             found.add("/ociVersion", version, rule, "write a config for runtime-spec 1.x");
         }
         None => {
@@ -83,7 +84,9 @@ mod tests {
     #[test]
     fn what_is_not_semver_is_refused() {
         let wrong = ["", "1", "1.0", "1.0.0.0", "banana", "v1.0.0", "1.0.0-", "1.0.0+", "01.0.0"];
-        for version in wrong.into_iter().chain(["1.0.x", "1.0.0-01", "1.0.0-a..b", "1.0.0-ä", "1.0. 0"]) {
+        for version in
+            wrong.into_iter().chain(["1.0.x", "1.0.0-01", "1.0.0-a..b", "1.0.0-ä", "1.0. 0"])
+        {
             assert!(rule(version).unwrap().contains("SemVer"), "{version}");
         }
     }
