@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use libcgroups::{Limits, Location};
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
 use super::Violations;
 use super::create::Given;
@@ -29,10 +29,29 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
 pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
     let none = LinuxResources::default();
     let resources = given.linux.resources().as_ref().unwrap_or(&none);
+    if let Some(memory) = resources.memory() {
+        check_old_memory(memory, found);
+    }
     libcgroups::plan(resources, &given.host.cgroups).unwrap_or_else(|violations| {
         for one in violations {
             found.add(&one.pointer, &one.value, &one.rule, &one.fix);
         }
         Limits::default()
     })
+}
+
+/// Controls that kernels have lost: limits of kernel memory (Linux 5.16, and never in v2), and
+/// the choice whether a parent counts what its children use (Linux 5.11: it always does).
+fn check_old_memory(memory: &LinuxMemory, found: &mut Violations) {
+    let limits = [("kernel", memory.kernel()), ("kernelTCP", memory.kernel_tcp())];
+    for (name, limit) in limits {
+        // Zero means unset, and -1 no limit.
+        if let Some(limit) = limit.filter(|limit| *limit > 0) {
+            found.not_yet(&format!("/linux/resources/memory/{name}"), limit);
+        }
+    }
+    if memory.use_hierarchy().is_some() {
+        let pointer = "/linux/resources/memory/useHierarchy";
+        found.warn(format!("{pointer}: has no effect, hierarchies are always used"));
+    }
 }

@@ -1,0 +1,11 @@
+//! The plan of configs, without root: golden files, every violation, and that no property of the
+//! spec is ignored.
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod hosts;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod violations;
