@@ -165,11 +165,10 @@ pub(crate) struct Run {
 /// exec.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
-    /// The container's id.
-    pub id: String,
-    /// The program and its arguments.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub args: Vec<String>,
+    /// The container's id, then the program and its arguments.
+    #[arg(required = true, value_names = ["ID", "PROGRAM"], num_args = 1.., trailing_var_arg = true)]
+    #[arg(allow_hyphen_values = true)]
+    pub id_and_args: Vec<String>,
     /// Unix socket that is sent the terminal's master.
     #[arg(long)]
     pub console_socket: Option<PathBuf>,
@@ -237,11 +236,10 @@ pub(crate) struct List {
 /// ps.
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
-    /// The container's id.
-    pub id: String,
-    /// Options of ps(1) [default: -ef].
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub options: Vec<String>,
+    /// The container's id, then options of ps(1) [default: -ef].
+    #[arg(required = true, value_names = ["ID", "OPTION"], num_args = 1.., trailing_var_arg = true)]
+    #[arg(allow_hyphen_values = true)]
+    pub id_and_options: Vec<String>,
     /// table or json.
     #[arg(long, short, default_value = "table")]
     pub format: String,
@@ -319,8 +317,10 @@ mod tests {
         let line = "runc --log=/l --log-format=json --rootless=true --criu /c kill --all id 9";
         assert!(matches!(command(line), Command::Kill(kill) if kill.all && kill.signal == "9"));
         let line = "aril exec --detach --no-new-privs id sh -c x";
-        assert!(matches!(command(line), Command::Exec(exec) if exec.args == ["sh", "-c", "x"]
-            && exec.no_new_privs == Some(true)));
+        assert!(
+            matches!(command(line), Command::Exec(exec) if exec.id_and_args == ["id", "sh", "-c", "x"]
+            && exec.no_new_privs == Some(true))
+        );
         assert!(
             matches!(command("aril run -no-subreaper id"), Command::Run(run) if run.no_subreaper)
         );

@@ -9,7 +9,7 @@ use libcgroups::Location;
 use libnamespaces::{Kind, NamespaceFiles};
 use libsyscall::mount::{MountAttributes, set_attributes};
 use rustix::fs::{CWD, FileType, fstat, makedev};
-use rustix::mount::{MountPropagationFlags, OpenTreeFlags, open_tree};
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::plan::{Device, DeviceKind, MountKind, Plan, Propagation};
 
@@ -78,14 +78,16 @@ fn detach(path: &Path, recursive: bool) -> Result<OwnedFd, rustix::io::Errno> {
     open_tree(CWD, path, flags)
 }
 
-/// Sets what events the copy exchanges with the host: as `linux.rootfsPropagation` says, else
-/// none go out.
-fn set_propagation(tree: &OwnedFd, plan: &Plan) -> anyhow::Result<()> {
-    let default =
-        Propagation { flag: MountPropagationFlags::DOWNSTREAM.bits().into(), recursive: true };
-    let Propagation { flag, recursive } = plan.rootfs.propagation.unwrap_or(default);
-    let change = MountAttributes { propagation: flag, ..MountAttributes::default() };
-    set_attributes(tree.as_fd(), &change, recursive).context("propagation: mount_setattr")
+/// What events a copy exchanges with the host: none go out, unless `linux.rootfsPropagation` says
+/// otherwise.
+const INCOMING: Propagation = Propagation { flag: MS_SLAVE, recursive: true };
+/// mount(2).
+const MS_SLAVE: u64 = 1 << 19;
+
+fn set_propagation(tree: &OwnedFd, propagation: Propagation) -> anyhow::Result<()> {
+    let change = MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
+    set_attributes(tree.as_fd(), &change, propagation.recursive)
+        .context("propagation: mount_setattr")
 }
 
 fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
@@ -103,7 +105,7 @@ fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
         return rustix::fs::open(path, flags, rustix::fs::Mode::empty()).with_context(context);
     }
     let tree = detach(path, true).context("open_tree").with_context(context)?;
-    set_propagation(&tree, plan).with_context(context)?;
+    set_propagation(&tree, INCOMING).with_context(context)?;
     Ok(tree)
 }
 
@@ -121,7 +123,8 @@ fn open_sources(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
                 )
             };
             let tree = detach(source, *recursive).context("open_tree").with_context(context)?;
-            set_propagation(&tree, plan).with_context(context)?;
+            set_propagation(&tree, plan.rootfs.propagation.unwrap_or(INCOMING))
+                .with_context(context)?;
             Ok(Some(tree))
         })
         .collect()

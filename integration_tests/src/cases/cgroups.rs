@@ -132,8 +132,6 @@ fn cpu_limit(container: &mut Container) -> Test {
     container.start_script("while :; do :; done")?;
     std::thread::sleep(Duration::from_millis(1000));
     let stat = fs::read_to_string(format!("/proc/{}/stat", container.pid()?))?;
-    let fields: Vec<&str> = stat.rsplit(' ').collect();
-    let _ = fields;
     let after = stat.rsplit_once(") ").context("no stat")?.1;
     let ticks: u64 =
         after.split(' ').skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
@@ -151,7 +149,7 @@ fn cpuset(container: &mut Container) -> Test {
 
 /// A program that may make and open device nodes, and a place where it can.
 fn with_device_rights(container: &mut Container) {
-    let capabilities = json!(["CAP_MKNOD", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+    let capabilities = json!(["CAP_MKNOD", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_SYSLOG"]);
     for set in ["bounding", "effective", "permitted"] {
         container.set(&format!("/process/capabilities/{set}"), capabilities.clone());
     }

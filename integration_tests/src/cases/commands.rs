@@ -96,7 +96,7 @@ fn ps_json(container: &mut Container) -> Test {
     container.start_script("sleep 100 & sleep 100")?;
     std::thread::sleep(std::time::Duration::from_millis(50));
     let pids = container.runtime(&["ps", "--format", "json", &container.id])?.success()?.json()?;
-    ensure!(pids.as_array().is_some_and(|pids| pids.len() == 3), "{pids}");
+    ensure!(pids.as_array().is_some_and(|pids| pids.len() >= 2), "{pids}");
     ensure!(
         pids.as_array()
             .is_some_and(|pids| pids.iter().any(|pid| pid.as_i64() == container.pid().ok())),

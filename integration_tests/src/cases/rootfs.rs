@@ -64,8 +64,7 @@ fn root_can_be_writable(container: &mut Container) -> Test {
 }
 
 fn masked_paths(container: &mut Container) -> Test {
-    let script =
-        "wc -c < /proc/kcore; wc -c < /proc/keys; ls /sys/firmware | wc -l; touch /sys/firmware/x";
+    let script = "wc -c < /proc/timer_list; wc -c < /proc/keys; ls /sys/firmware | wc -l; touch /sys/firmware/x";
     let output = container.run_script(script)?;
     same!(output.lines(), ["0", "0", "0"]);
     ensure!(output.code != 0, "a masked directory can be written");
@@ -102,8 +101,9 @@ fn default_devices(container: &mut Container) -> Test {
 }
 
 fn default_links(container: &mut Container) -> Test {
-    let output =
-        container.run_script("cd /dev; readlink fd stdin stdout stderr ptmx")?.success()?;
+    let output = container
+        .run_script("cd /dev; for l in fd stdin stdout stderr ptmx; do readlink $l; done")?
+        .success()?;
     same!(
         output.lines(),
         ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2", "pts/ptmx"]
@@ -209,15 +209,15 @@ fn mount_points_are_made(container: &mut Container) -> Test {
 }
 
 fn tmpfs_options(container: &mut Container) -> Test {
-    let options = ["nosuid", "nodev", "size=8k", "mode=0711", "uid=7", "gid=8"];
+    let options = ["nosuid", "nodev", "size=8k", "mode=0777", "uid=7", "gid=8"];
     container.push(
         "/mounts",
         json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": options }),
     );
     let output =
         container.run_script("stat -c '%a %u:%g' /tmp; head -c 20000 /dev/zero > /tmp/x")?;
-    same!(output.lines(), ["711 7:8"]);
-    ensure!(output.stderr.contains("No space"), "{output:?}");
+    same!(output.lines(), ["777 7:8"]);
+    ensure!(output.code != 0, "more was written than fits: {output:?}");
     Ok(())
 }
 

@@ -141,9 +141,11 @@ fn foreground(container: &mut Container) -> Test {
         master.write_all(b"hello\r")?;
         read_until(&mut master, "got hello")
     });
-    if seen.is_err() {
-        let _ = child.kill();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while seen.is_ok() && child.try_wait()?.is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
     }
+    let _ = child.kill();
     let status = child.wait()?;
     seen?;
     same!(status.code(), Some(6));

@@ -10,16 +10,19 @@ pub(crate) fn run(context: &Context, exec: Exec) -> anyhow::Result<u8> {
     if exec.pidfd_socket.is_some() {
         bail!("--pidfd-socket is not supported yet");
     }
-    if exec.process.is_none() && exec.args.is_empty() {
+    let mut words = exec.id_and_args.into_iter();
+    let id = words.next().unwrap_or_default();
+    let args: Vec<String> = words.collect();
+    if exec.process.is_none() && args.is_empty() {
         bail!("exec needs a program, or --process with a file that has one");
     }
     if let Some(cgroup) = exec.cgroup.iter().find(|cgroup| cgroup.contains(':')) {
         bail!("--cgroup {cgroup}: a path for single controllers is not supported yet");
     }
     let request = request::Exec {
-        id: exec.id,
+        id,
         process: exec.process,
-        args: exec.args,
+        args,
         cwd: exec.cwd,
         env: exec.env,
         tty: exec.tty,

@@ -7,10 +7,11 @@ use crate::arguments::Ps;
 
 /// Lists the processes of a container: their pids as JSON, or their lines of ps(1).
 pub(crate) fn run(context: &Context, ps: &Ps) -> anyhow::Result<()> {
-    let pids = libcontainer::ps(context, &ps.id)?;
+    let Some((id, options)) = ps.id_and_options.split_first() else { bail!("ps needs an id") };
+    let pids = libcontainer::ps(context, id)?;
     match ps.format.as_str() {
         "json" => super::print(&format!("{}\n", serde_json::to_string(&pids)?)),
-        "table" => super::print(&table(&pids, &ps.options)?),
+        "table" => super::print(&table(&pids, options)?),
         other => bail!("invalid format option {other:?}: write table or json"),
     }
 }

@@ -79,7 +79,7 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     seal::seal(plan, &root, files, later).at(Stage::Seal)?;
     take_terminal(plan.process.as_ref(), pty, &root, &init.channel).at(Stage::Terminal)?;
     rustix::process::umask(inherited_mask);
-    let program = prepare(plan.process.as_ref(), plan.preserve_fds)?;
+    let program = prepare(plan.process.as_ref(), &root, plan.preserve_fds)?;
     wait_for_start(init).at(Stage::Program)?;
     run_hooks(&plan.hooks.start_container, init.state, (Status::Created, pid))
         .at(Stage::StartHooks)?;
@@ -100,7 +100,7 @@ pub(crate) fn run_exec(
         let root = terminal::own_root().at(Stage::Rootfs)?;
         let pty = open_terminal(Some(process), &root, false).at(Stage::Terminal)?;
         take_terminal(Some(process), pty, &root, channel).at(Stage::Terminal)?;
-        let program = prepare(Some(process), preserve_fds)?;
+        let program = prepare(Some(process), &root, preserve_fds)?;
         channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
         execute(Some(process), program)
     }));
@@ -260,12 +260,13 @@ fn take_terminal(
 /// The program's path and environment, found and checked with its identity taken on.
 fn prepare(
     process: Option<&Process>,
+    root: &Root,
     preserve_fds: u32,
 ) -> Result<Option<(CString, Vec<CString>)>, Failure> {
     let Some(process) = process else { return Ok(None) };
     let env = program::environment(process);
     identity::take_on(process).at(Stage::Identity)?;
-    program::enter_directory(process).at(Stage::Program)?;
+    program::enter_directory(process, root).at(Stage::Program)?;
     let path = program::find(process).at(Stage::Program)?;
     libsyscall::descriptors::close_on_exec_from(3 + preserve_fds)
         .context("close_range")

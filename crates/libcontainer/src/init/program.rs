@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, stat};
 use rustix::io::Errno;
 
+use super::root::Root;
 use crate::plan::Process;
 
 /// Where execvp(3) looks when the environment has no PATH.
@@ -15,16 +16,12 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// The most of /etc/passwd that is read for a home directory, in bytes.
 const LARGEST_PASSWD: usize = 1 << 20;
 
-/// Enters the working directory, in which it must really be: a directory outside of the root
-/// shows as `(unreachable)` (CVE-2024-21626).
-pub(crate) fn enter_directory(process: &Process) -> anyhow::Result<()> {
-    let context = || format!("process.cwd {}: chdir", process.cwd);
-    rustix::process::chdir(process.cwd.as_c_str()).with_context(context)?;
-    let now = rustix::process::getcwd(Vec::new()).context("process.cwd: getcwd")?;
-    if !now.to_bytes().starts_with(b"/") {
-        bail!("process.cwd {} is outside of the container", process.cwd);
-    }
-    Ok(())
+/// Enters the working directory. It is resolved below the root and without magic links, so that no
+/// descriptor of init's own can be meant (CVE-2024-21626), with the rights of the program's user.
+pub(crate) fn enter_directory(process: &Process, root: &Root) -> anyhow::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let entered = root.open(process.cwd.as_c_str(), flags).and_then(rustix::process::fchdir);
+    entered.with_context(|| format!("process.cwd {}: chdir", process.cwd))
 }
 
 /// The program's path, found as execvp(3) would, with the rights of the program's user. The words

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
+use libsyscall::mount::{MountAttributes, set_attributes};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -30,6 +31,14 @@ pub(crate) fn seal(
     }
     for mount in later {
         make_readonly(mount, false)?;
+    }
+    if let Some(propagation) = plan.rootfs.propagation {
+        // Of the root's own mount alone: the others have what their options say. Earlier it would
+        // have kept pivot_root(2) from moving it.
+        let change =
+            MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
+        set_attributes(root.as_fd(), &change, false)
+            .context("linux.rootfsPropagation: mount_setattr")?;
     }
     if plan.rootfs.readonly {
         make_readonly(root, false).context("read-only root")?;

@@ -1,0 +1,30 @@
+# Builds the static release binary.
+build:
+    cargo build --release --package aril
+
+# Formatting, lints, invariants and unit tests: before every commit.
+check:
+    cargo fmt --all --check
+    cargo clippy --quiet --workspace --all-targets -- -D warnings
+    hack/check-architecture
+    cargo test --quiet --workspace --exclude integration_tests
+
+# Everything, as CI does, with the containers in each cgroup view.
+test:
+    hack/test
+
+# Container tests of one view: host, v1 or v2; those whose name has FILTER.
+container VIEW="host" FILTER="":
+    hack/test --view {{VIEW}} {{FILTER}}
+
+# Two containers side by side, and what each sees.
+quickstart:
+    hack/quickstart
+
+# Side by side with the kernel's own cost, crun and runc.
+bench *ARGS:
+    hack/bench {{ARGS}}
+
+# COUNT short runs, and what they leave behind: nothing.
+soak COUNT="10000":
+    hack/soak {{COUNT}}
