@@ -14,6 +14,8 @@ use crate::{Error, Result, Violation};
 
 /// The most properties of a wrong type that are named: each takes another pass.
 const MOST_WRONG: usize = 64;
+/// The most of serde's words that are shown, in characters.
+const LONGEST_RULE: usize = 200;
 /// What to do about a wrong type.
 const FIX: &str = "see the schema of runtime-spec 1.3.0";
 
@@ -84,6 +86,10 @@ pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
 
 /// Straight to the type; only when that fails, the long way that names everything.
 fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str, process: &str) -> Result<Loaded<T>> {
+    // serde would take a list for an object, its items in the order of the fields.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(anyhow::anyhow!("{name} holds a list, not an object").into());
+    }
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(Loaded {
             warnings: Vec::new(),
@@ -147,10 +153,7 @@ impl Reader {
             Some(name) => {
                 Violation::new(format!("{pointer}/{}", token(name)), "", "is required", FIX)
             }
-            None => {
-                let value = taken.as_ref().map(Value::to_string).unwrap_or_default();
-                Violation::new(pointer, value, text, FIX)
-            }
+            None => Violation::new(pointer, shown(taken.as_ref()), one_line(&text), FIX),
         };
         // What was taken out for its type is then missing.
         if self.violations.iter().all(|known| known.pointer != violation.pointer) {
@@ -174,6 +177,22 @@ impl Reader {
         // Of the rest only what is no name at all is an error, which a set of a wrong type names.
         names.retain(|name| !is_name(name) || is_known(&name));
     }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    }
+}
+
+/// What serde says, which may hold the value as it is: on one line, and not too long.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .take(LONGEST_RULE)
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
 }
 
 /// A property that is null is as good as none, as in Go, which engines are written in.
@@ -359,6 +378,25 @@ mod tests {
         let mappings: Vec<Value> = (0..100_000).map(|_| json!({"size": "x"})).collect();
         let found = wrong(json!({"linux": {"uidMappings": mappings}}), &[]);
         assert_eq!(found.len(), super::MOST_WRONG);
+    }
+
+    #[test]
+    fn a_value_is_shown_short_and_on_one_line() {
+        let typ = format!("x\n{}", "y".repeat(1 << 20));
+        let config = json!({"linux": {"namespaces": [{"type": typ}]}});
+        let error = read(config).and_then(|loaded| loaded.plan(|_| Ok(()))).unwrap_err();
+        let text = error.to_string();
+        assert!(text.len() < 500 && !text.contains('\n'), "{text}");
+        assert!(text.contains(r#"/linux/namespaces/0/type "x\nyy"#), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_config() {
+        for text in ["[]", " [1]", "5", "", "null", "{", "{} x", "\"\"", "{\"a\": \u{1}}"] {
+            let error = super::parse::<Spec>(text.as_bytes(), "config.json", "/process");
+            let message = error.unwrap_err().to_string();
+            assert!(message.contains("config.json"), "{text}: {message}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use super::ContainerPath;
 use crate::Violation;
 
+/// The most violations that are told.
+const MOST_SHOWN: usize = 100;
+
 /// The violations and warnings found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Violations {
@@ -31,9 +34,17 @@ impl Violations {
         self.add(pointer, value, "aril does not support this yet", "leave it out");
     }
 
-    /// What was planned, with the warnings, if nothing is wrong.
-    pub(crate) fn finish<T>(self, planned: T) -> Result<(T, Vec<String>), Vec<Violation>> {
-        if self.all.is_empty() { Ok((planned, self.warnings)) } else { Err(self.all) }
+    /// What was planned, with the warnings, if nothing is wrong. Of a flood of violations the
+    /// first are enough.
+    pub(crate) fn finish<T>(mut self, planned: T) -> Result<(T, Vec<String>), Vec<Violation>> {
+        if self.all.is_empty() {
+            return Ok((planned, self.warnings));
+        }
+        if let Some(more) = self.all.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
+            self.all.truncate(MOST_SHOWN);
+            self.add("", format!("{more} more"), "violations were found", "fix these first");
+        }
+        Err(self.all)
     }
 
     /// A string for the kernel, which ends at NUL.

@@ -420,3 +420,11 @@ fn a_mebibyte_is_no_trouble() {
     let violations = plan(&config, &legacy()).unwrap_err();
     assert!(violations[0].to_string().len() < 400);
 }
+
+#[test]
+fn a_flood_of_violations_is_cut_short() {
+    let mut config = base();
+    set(&mut config, "/process/env", json!(vec!["x"; 100_000]));
+    let found = plan(&config, &legacy()).unwrap_err();
+    assert_eq!((found.len(), found[100].value.as_str()), (101, "\"99900 more\""));
+}
