@@ -8,9 +8,12 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
+use shape::Object;
 
 use crate::plan::token;
 use crate::{Error, Result, Violation};
+
+mod shape;
 
 /// The most properties of a wrong type that are named: each takes another pass.
 const MOST_WRONG: usize = 64;
@@ -70,7 +73,7 @@ pub fn load(bundle: &Path) -> Result<Loaded<Spec>> {
         }
         read => {
             let name = format!("{}/config.json", bundle.display());
-            parse(&read.with_context(|| format!("read {name}"))?, &name, "/process")
+            parse(&read.with_context(|| format!("read {name}"))?, &name)
         }
     }
 }
@@ -81,26 +84,40 @@ pub fn load(bundle: &Path) -> Result<Loaded<Spec>> {
 /// Like [`load`].
 pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
     let name = path.display().to_string();
-    parse(&std::fs::read(path).with_context(|| format!("read {name}"))?, &name, "")
+    parse(&std::fs::read(path).with_context(|| format!("read {name}"))?, &name)
+}
+
+/// What is read from JSON.
+trait Config: DeserializeOwned {
+    /// Its objects.
+    type Shape: DeserializeOwned;
+    /// The pointer to the process in it.
+    const PROCESS: &str;
+}
+
+impl Config for Spec {
+    type Shape = Object<shape::Spec>;
+    const PROCESS: &str = "/process";
+}
+
+impl Config for Process {
+    type Shape = Object<shape::Process>;
+    const PROCESS: &str = "";
 }
 
 /// Straight to the type; only when that fails, the long way that names everything.
-fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str, process: &str) -> Result<Loaded<T>> {
-    // serde would take a list for an object, its items in the order of the fields.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(anyhow::anyhow!("{name} holds a list, not an object").into());
-    }
-    match serde_json::from_slice(bytes) {
-        Ok(value) => Ok(Loaded {
+fn parse<T: Config>(bytes: &[u8], name: &str) -> Result<Loaded<T>> {
+    match (serde_json::from_slice(bytes), serde_json::from_slice::<T::Shape>(bytes)) {
+        (Ok(value), Ok(_)) => Ok(Loaded {
             warnings: Vec::new(),
             value,
             violations: Vec::new(),
             removed: Removed::default(),
         }),
-        Err(_) => {
+        _ => {
             let json =
                 serde_json::from_slice(bytes).with_context(|| format!("{name} is not JSON"))?;
-            Reader::default().read(json, process)
+            Reader::default().read(json)
         }
     }
 }
@@ -114,28 +131,35 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads `json`, where the pointer `process` leads to a process.
-    fn read<T: DeserializeOwned>(mut self, mut json: Value, process: &str) -> Result<Loaded<T>> {
+    fn read<T: Config>(mut self, mut json: Value) -> Result<Loaded<T>> {
+        let process = T::PROCESS;
         drop_nulls(&mut json);
         rename_scheduler_flags(json.pointer_mut(&format!("{process}/scheduler/flags")));
         for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
             let pointer = format!("{process}/capabilities/{set}");
             self.drop_unknown_capabilities(&pointer, json.pointer_mut(&pointer));
         }
-        for _ in 0..MOST_WRONG {
-            match serde_path_to_error::deserialize::<_, T>(&json) {
-                Ok(value) => {
-                    let Self { warnings, violations, removed } = self;
-                    return Ok(Loaded { warnings, value, violations, removed });
-                }
-                Err(error) => {
-                    if !self.take_out(&mut json, &error) {
-                        break;
-                    }
-                }
+        let value = match self.fit::<T::Shape>(&mut json) {
+            Some(_) => self.fit(&mut json),
+            None => None,
+        };
+        let Self { warnings, violations, removed } = self;
+        match value {
+            Some(value) => Ok(Loaded { warnings, value, violations, removed }),
+            None => Err(Error::invalid(violations)),
+        }
+    }
+
+    /// Reads `json` as a `T`, without what does not fit; nothing if the rest does not fit either.
+    fn fit<T: DeserializeOwned>(&mut self, json: &mut Value) -> Option<T> {
+        while self.violations.len() < MOST_WRONG {
+            match serde_path_to_error::deserialize(&*json) {
+                Ok(value) => return Some(value),
+                Err(error) if self.take_out(json, &error) => {}
+                Err(_) => break,
             }
         }
-        Err(Error::invalid(self.violations))
+        None
     }
 
     /// Notes what is wrong and removes it; false if it cannot be removed.
@@ -165,17 +189,22 @@ impl Reader {
     /// Leaves out names that are not known, which is no error (config.md, "Linux Process").
     fn drop_unknown_capabilities(&mut self, pointer: &str, set: Option<&mut Value>) {
         let Some(names) = set.and_then(Value::as_array_mut) else { return };
-        let is_known = |name: &&Value| Capability::deserialize(*name).is_ok();
-        let is_name = |name: &Value| name.is_string();
-        let unknown = names.iter().filter(|name| is_name(name) && !is_known(name)).cloned();
-        let unknown: Vec<Value> = unknown.collect();
-        if unknown.is_empty() {
-            return;
+        let (mut unknown, mut kept) = (Vec::new(), 0);
+        names.retain(|name| {
+            // What is no name at all is an error, which reading the set finds.
+            let keep = !name.is_string() || Capability::deserialize(name).is_ok();
+            if keep {
+                kept += 1;
+            } else {
+                unknown.push(name.clone());
+                self.removed.0.push((pointer.to_owned(), kept));
+            }
+            keep
+        });
+        if !unknown.is_empty() {
+            let shown = Violation::shown(Value::from(unknown));
+            self.warnings.push(format!("{pointer}: unknown capabilities {shown}, left out"));
         }
-        let shown = Violation::shown(Value::from(unknown));
-        self.warnings.push(format!("{pointer}: unknown capabilities {shown}, left out"));
-        // Of the rest only what is no name at all is an error, which a set of a wrong type names.
-        names.retain(|name| !is_name(name) || is_known(&name));
     }
 }
 
@@ -278,7 +307,7 @@ mod tests {
     use crate::{Error, ErrorKind};
 
     fn read(config: Value) -> crate::Result<Loaded<Spec>> {
-        Reader::default().read(config, "/process")
+        Reader::default().read(config)
     }
 
     fn pointers(error: Error) -> Vec<String> {
@@ -331,6 +360,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_no_object() {
+        let config = json!({"root": ["rootfs"], "linux": [], "mounts": [[], {"destination": []}]});
+        let expected = ["/linux", "/mounts/0", "/mounts/1/destination", "/root"];
+        assert_eq!(wrong(config, &[]), expected);
+        let (config, shape) = (r#"{"linux": []}"#, "/linux");
+        let loaded = super::parse::<Spec>(config.as_bytes(), "config.json");
+        let error = loaded.and_then(|loaded| loaded.plan(|_| Ok(()))).unwrap_err();
+        assert_eq!(pointers(error), [shape]);
+    }
+
+    #[test]
     fn what_is_wrong_is_not_missing_too() {
         let config = json!({"process": {"args": 1, "cwd": "/", "user": {}}});
         assert_eq!(wrong(config, &["/process/args"]), ["/process/args"]);
@@ -340,7 +380,7 @@ mod tests {
     fn what_is_required_is_named() {
         let config = json!({"process": {"args": ["x"], "user": {}}, "hostname": 5});
         assert_eq!(wrong(config, &[]), ["/hostname", "/process/cwd"]);
-        let error = Reader::default().read::<Process>(json!({"user": {}}), "").unwrap_err();
+        let error = Reader::default().read::<Process>(json!({"user": {}})).unwrap_err();
         assert_eq!(pointers(error), ["/cwd"]);
     }
 
@@ -355,6 +395,14 @@ mod tests {
         let (spec, ()) = loaded.plan(|_| Ok(())).unwrap();
         let capabilities = spec.process().as_ref().unwrap().capabilities().clone().unwrap();
         assert_eq!(capabilities.bounding().as_ref().map(|set| set.len()), Some(1));
+    }
+
+    #[test]
+    fn what_is_no_capability_keeps_its_number() {
+        let set = ["CAP_FLY", "CAP_KILL", "CAP_SWIM"].map(Value::from);
+        let set: Vec<Value> = set.into_iter().chain([json!(5)]).collect();
+        let config = json!({"process": {"cwd": "/", "user": {}, "capabilities": {"ambient": set}}});
+        assert_eq!(wrong(config, &[]), ["/process/capabilities/ambient/3"]);
     }
 
     #[test]
@@ -393,7 +441,7 @@ mod tests {
     #[test]
     fn what_is_no_object_is_no_config() {
         for text in ["[]", " [1]", "5", "", "null", "{", "{} x", "\"\"", "{\"a\": \u{1}}"] {
-            let error = super::parse::<Spec>(text.as_bytes(), "config.json", "/process");
+            let error = super::parse::<Spec>(text.as_bytes(), "config.json");
             let message = error.unwrap_err().to_string();
             assert!(message.contains("config.json"), "{text}: {message}");
         }
