@@ -36,10 +36,31 @@ pub fn features() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::runtime::Features;
+
+    use super::features;
+
     #[test]
     fn the_document_is_one_of_the_spec() {
-        let document: oci_spec::runtime::Features =
-            serde_json::from_value(super::features()).unwrap();
+        let document: Features = serde_json::from_value(features()).unwrap();
         assert_eq!(document.oci_version_max(), "1.3.0");
+        let linux = document.linux().clone().unwrap();
+        assert_eq!(linux.namespaces().as_ref().map(Vec::len), Some(8));
+        assert_eq!(linux.capabilities().as_ref().map(Vec::len), Some(41));
+    }
+
+    #[test]
+    fn lists_have_one_order() {
+        let document = features();
+        for pointer in ["/mountOptions", "/linux/namespaces"] {
+            let list: Vec<&str> = document
+                .pointer(pointer)
+                .and_then(|list| list.as_array())
+                .into_iter()
+                .flatten()
+                .filter_map(|name| name.as_str())
+                .collect();
+            assert!(!list.is_empty() && list.is_sorted(), "{pointer}");
+        }
     }
 }

@@ -161,3 +161,91 @@ pub(crate) fn links(mounts: &[Mount]) -> Vec<Link> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::Linux;
+    use serde_json::{Value, json};
+
+    use super::{ContainerPath, DeviceKind, Mount, MountKind, Violations, links, plan};
+    use crate::plan::Attributes;
+
+    fn mount(destination: &str, kind: MountKind) -> Mount {
+        Mount {
+            index: 0,
+            destination: ContainerPath::new(destination).unwrap(),
+            kind,
+            attributes: Attributes::default(),
+            recursive_attributes: Attributes::default(),
+            propagation: Vec::new(),
+            copy_up: false,
+        }
+    }
+
+    fn bind(destination: &str) -> Mount {
+        mount(destination, MountKind::Bind { source: "/host".into(), recursive: true })
+    }
+
+    /// The paths of the devices and of the links.
+    fn made(devices: Value, mounts: &[Mount]) -> (Vec<String>, Vec<String>) {
+        let linux: Linux = serde_json::from_value(json!({ "devices": devices })).unwrap();
+        let mut found = Violations::default();
+        let devices = plan(&linux, mounts, &mut found);
+        assert!(found.all.is_empty(), "{:?}", found.all);
+        let devices = devices.iter().map(|device| device.path.to_string()).collect();
+        (devices, links(mounts).iter().map(|link| link.path.to_string()).collect())
+    }
+
+    #[test]
+    fn a_tmpfs_gets_the_default_devices_and_links() {
+        let (devices, links) = made(json!([]), &[mount("/dev", MountKind::Cgroup)]);
+        let expected =
+            ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+        assert_eq!(devices, expected);
+        let expected =
+            ["/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/core", "/dev/ptmx"];
+        assert_eq!(links, expected);
+    }
+
+    #[test]
+    fn a_dev_of_the_host_is_left_as_it_is() {
+        let fuse = json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]);
+        let (devices, links) = made(fuse, &[bind("/dev/")]);
+        assert_eq!((devices, links), (vec!["/dev/fuse".to_owned()], Vec::new()));
+    }
+
+    #[test]
+    fn what_is_mounted_on_a_default_device_replaces_it() {
+        let (devices, links) = made(json!([]), &[bind("/dev/random"), bind("/dev//ptmx")]);
+        assert!(!devices.contains(&"/dev/random".to_owned()) && devices.len() == 5);
+        assert!(!links.contains(&"/dev/ptmx".to_owned()) && links.len() == 5);
+    }
+
+    #[test]
+    fn a_device_of_the_config_replaces_the_default() {
+        let tty = json!([{"path": "/dev/./tty", "type": "c", "major": 5, "minor": 0}]);
+        let (devices, _) = made(tty, &[]);
+        assert_eq!(devices.len(), 6);
+        assert_eq!(devices.last().map(String::as_str), Some("/dev/./tty"));
+    }
+
+    #[test]
+    fn the_link_takes_the_place_of_the_ptmx_of_the_host() {
+        let ptmx = json!([{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]);
+        assert_eq!(made(ptmx.clone(), &[]).0.len(), 6);
+        assert_eq!(made(ptmx, &[bind("/dev")]).0, ["/dev/ptmx"]);
+    }
+
+    #[test]
+    fn a_mode_has_no_type_and_a_fifo_no_numbers() {
+        let devices = json!([
+            {"path": "/dev/x", "type": "b", "major": 8, "minor": 1, "fileMode": 0o060_640},
+            {"path": "/dev/y", "type": "p", "major": -1, "minor": 7}
+        ]);
+        let linux: Linux = serde_json::from_value(json!({ "devices": devices })).unwrap();
+        let planned = plan(&linux, &[], &mut Violations::default());
+        let [.., block, fifo] = planned.as_slice() else { panic!("{planned:?}") };
+        assert_eq!((block.mode, block.kind), (0o640, DeviceKind::Block { major: 8, minor: 1 }));
+        assert_eq!((fifo.mode, fifo.kind), (0o666, DeviceKind::Fifo));
+    }
+}
