@@ -1,137 +1,80 @@
 //! Container tests: they drive the runtime binary named by `$RUNTIME`, as root, on this kernel.
 //!
-//! `container-tests [--differences FILE] [FILTER]`. A test named in FILE is expected to fail, for
-//! the rule given there, and one that passes all the same is a failure. Skips say why. The last
-//! line is `N passed, N failed, N skipped`.
+//! `integration_tests [--view host|v1|v2] [--differences FILE] [FILTER...]`. A test runs if its
+//! name contains one of the filters. A test named in FILE is expected to fail, in the way and for
+//! the rule given there; one that passes all the same is a failure. Skips say why. The last line
+//! is `N passed, N failed, N skipped`.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
 mod cases;
+mod command;
+mod config;
+mod container;
 mod differences;
-mod harness;
+mod leftovers;
+mod suite;
+mod view;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+
+use container::{Runtime, Skip};
 use differences::Differences;
-use harness::{Container, Runtime, Skip};
+use suite::Case;
+use view::View;
 
-/// One test.
-#[derive(Clone, Copy)]
-struct Case {
-    name: &'static str,
-    body: fn(&mut Container) -> anyhow::Result<()>,
+/// The command line.
+struct Request {
+    view: View,
+    differences: Option<PathBuf>,
+    filters: Vec<String>,
 }
-
-/// How one test ended.
-enum Ending {
-    Passed,
-    Failed(String),
-    Skipped(String),
-}
-
-/// How many run at a time.
-const THREADS: usize = 2;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            println!("container-tests: {error:#}");
+            println!("integration_tests: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run() -> anyhow::Result<usize> {
-    let mut arguments = std::env::args().skip(1).peekable();
-    let mut differences = Differences::default();
-    if arguments.next_if(|argument| argument == "--differences").is_some() {
-        let path = arguments.next().context("--differences needs a file")?;
-        differences = Differences::load(path.as_ref())?;
+fn run() -> anyhow::Result<bool> {
+    let request = parse(std::env::args().skip(1))?;
+    let cases = select(&request.filters)?;
+    let known = |name: &str| cases::all().iter().any(|case| case.name == name);
+    let differences = request.differences.map(|path| Differences::load(&path, known));
+    let runtime = Runtime::from_environment(request.view)?;
+    if let Err(error) = request.view.enter() {
+        let Some(Skip(reason)) = error.downcast_ref() else { return Err(error) };
+        println!("skipped all: {reason}\n0 passed, 0 failed, {} skipped", cases.len());
+        return Ok(true);
     }
-    let filter = arguments.next().unwrap_or_default();
-    let runtime = Runtime::from_environment()?;
-    let cases: Vec<Case> =
-        cases::all().into_iter().filter(|case| case.name.contains(&filter)).collect();
-    if let Some(name) = differences.unknown(&cases::all()) {
-        anyhow::bail!("the differences name a test that does not exist: {name}");
-    }
-    let endings = run_all(&runtime, &cases);
-    Ok(report(&cases, endings, &differences))
+    Ok(suite::run(&runtime, &cases, &differences.transpose()?.unwrap_or_default()))
 }
 
-fn run_all(runtime: &Runtime, cases: &[Case]) -> Vec<Ending> {
-    let next = AtomicUsize::new(0);
-    let endings: Mutex<Vec<Option<Ending>>> = Mutex::new(cases.iter().map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                while let Some((at, case)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    cases.get(at).map(|case| (at, case))
-                } {
-                    let ending = run_one(runtime, *case);
-                    if let Ok(mut endings) = endings.lock() {
-                        endings[at] = Some(ending);
-                    }
-                }
-            });
-        }
-    });
-    let endings = endings.into_inner().unwrap_or_default();
-    let lost = || Ending::Failed("the test thread died".to_owned());
-    endings.into_iter().map(|ending| ending.unwrap_or_else(lost)).collect()
-}
-
-/// Runs one test and checks that it leaves nothing behind, whether it passed or not.
-fn run_one(runtime: &Runtime, case: Case) -> Ending {
-    let outcome = Container::new(runtime, case.name).and_then(|mut container| {
-        let outcome = (case.body)(&mut container);
-        let left = container.finish();
-        outcome.and(left)
-    });
-    match outcome {
-        Ok(()) => Ending::Passed,
-        Err(error) => match error.downcast_ref::<Skip>() {
-            Some(Skip(reason)) => Ending::Skipped(reason.clone()),
-            None => Ending::Failed(format!("{error:#}")),
-        },
-    }
-}
-
-/// Prints what happened. The number of failures.
-fn report(cases: &[Case], endings: Vec<Ending>, differences: &Differences) -> usize {
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for (case, ending) in cases.iter().zip(endings) {
-        let name = case.name;
-        match (ending, differences.rule(name)) {
-            (Ending::Passed, None) => {
-                passed += 1;
-                println!("ok      {name}");
-            }
-            (Ending::Failed(_), Some(rule)) => {
-                passed += 1;
-                println!("differs {name}: {rule}");
-            }
-            (Ending::Passed, Some(_)) => {
-                failed += 1;
-                println!(
-                    "FAILED  {name}: is listed as a difference and passes; remove it from the list"
-                );
-            }
-            (Ending::Failed(error), None) => {
-                failed += 1;
-                println!("FAILED  {name}: {error}");
-            }
-            (Ending::Skipped(reason), _) => {
-                skipped += 1;
-                println!("skipped {name}: {reason}");
-            }
+fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Request> {
+    let mut request = Request { view: View::Host, differences: None, filters: Vec::new() };
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} what?"));
+        match argument.as_str() {
+            "--view" => request.view = value()?.parse()?,
+            "--differences" => request.differences = Some(value()?.into()),
+            flag if flag.starts_with('-') => anyhow::bail!("unknown flag {flag}"),
+            _ => request.filters.push(argument),
         }
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    failed
+    Ok(request)
+}
+
+fn select(filters: &[String]) -> anyhow::Result<Vec<Case>> {
+    let mut cases = cases::all();
+    let wanted = |name: &str| filters.iter().any(|filter| name.contains(filter.as_str()));
+    cases.retain(|case| filters.is_empty() || wanted(case.name));
+    ensure!(!cases.is_empty(), "no test has such a name");
+    Ok(cases)
 }

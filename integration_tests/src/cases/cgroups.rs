@@ -5,136 +5,237 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{cases, same};
-use crate::harness::{Container, Skip, find_directory};
-
-type Test = anyhow::Result<()>;
+use super::{Test, cases, same};
+use crate::container::{Container, Skip};
+use crate::leftovers::{cgroups, remove_cgroup};
+use crate::view::CGROUPS;
 
 cases!("cgroups":
-    own_cgroup, absolute_path, relative_path, memory_limit, memory_kills, pids_limit, cpu_limit,
-    cpuset, devices_denied, devices_allowed, a_way_up_is_refused, a_used_cgroup_is_refused,
-    a_missing_controller_is_named, exec_is_in_the_cgroup, delete_removes_sub_cgroups,
+    every_hierarchy, absolute_path, relative_path, nested_path, existing_parent_is_kept,
+    memory_limit, memory_swap, memory_unlimited, memory_kills, pids_limit, pids_unlimited, cpu_weight,
+    cpu_quota, cpu_limits, cpuset, several_limits, devices_denied, devices_allowed,
+    devices_of_the_default_set, a_way_up_is_refused, a_used_cgroup_is_refused,
+    a_missing_controller_is_named, processes_are_counted, delete_removes_sub_cgroups,
+    delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
+    no_resources,
 );
 
-/// The directory of the container's cgroup that has `file`.
-fn directory(container: &Container, file: &str) -> anyhow::Result<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?;
-    let candidates = text.lines().filter_map(|line| {
+/// The directories of a process's cgroups, one for each hierarchy.
+fn directories(pid: i64) -> anyhow::Result<Vec<PathBuf>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let directories = text.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (names, path) = (fields.next()?, fields.next()?);
-        let name = names.strip_prefix("name=").unwrap_or(names);
-        let name = if name.is_empty() && Path::new("/sys/fs/cgroup/unified").exists() {
-            "unified"
-        } else {
-            name
+        let is_hybrid = Path::new(CGROUPS).join("unified").exists();
+        let name = match names.strip_prefix("name=").unwrap_or(names) {
+            "" if is_hybrid => "unified",
+            name => name,
         };
-        Some(Path::new("/sys/fs/cgroup").join(name).join(path.trim_start_matches('/')))
+        Some(Path::new(CGROUPS).join(name).join(path.trim_start_matches('/')))
     });
-    candidates
-        .into_iter()
-        .find(|path| path.join(file).exists())
-        .with_context(|| Skip(format!("no hierarchy here has {file}")))
+    // In a view of one version, /proc names hierarchies of the other too.
+    Ok(directories.filter(|path| path.join("cgroup.procs").exists()).collect())
 }
 
-fn read(container: &Container, file: &str) -> anyhow::Result<String> {
-    let path = directory(container, file)?.join(file);
-    Ok(fs::read_to_string(&path).with_context(|| path.display().to_string())?.trim().to_owned())
+/// The content of the first of these files that the container's cgroups have: the names differ
+/// between the versions.
+fn read(container: &Container, names: &[&str]) -> anyhow::Result<String> {
+    for directory in directories(container.pid()?)? {
+        for name in names {
+            if let Ok(text) = fs::read_to_string(directory.join(name)) {
+                return Ok(text.trim().to_owned());
+            }
+        }
+    }
+    anyhow::bail!("no cgroup of the container has {names:?}")
 }
 
-/// A file of the first of two names that a hierarchy here has.
-fn either(container: &Container, v1: &str, v2: &str) -> anyhow::Result<String> {
-    read(container, v1).or_else(|_| read(container, v2))
+/// Whether the hierarchies of this view have `controller`.
+fn has(controller: &str) -> bool {
+    let v1 = Path::new(CGROUPS).join(controller).exists();
+    let v2 = ["cgroup.controllers", "unified/cgroup.controllers"].iter().any(|file| {
+        let list = fs::read_to_string(Path::new(CGROUPS).join(file)).unwrap_or_default();
+        list.split_whitespace().any(|name| name == controller)
+    });
+    v1 || v2
 }
 
-/// A hierarchy has `controller`, else the test is skipped.
+/// Skips the test in a view without `controller`.
 fn need(controller: &str) -> Test {
-    let v1 = Path::new("/sys/fs/cgroup").join(controller).exists();
-    let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    if v1 || v2.split_whitespace().any(|name| name == controller) {
+    if has(controller) {
         return Ok(());
     }
     Err(Skip(format!("no hierarchy of this view has the {controller} controller")).into())
 }
 
-fn own_cgroup(container: &mut Container) -> Test {
-    container.start_script("sleep 100")?;
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?;
-    let found = find_directory(Path::new("/sys/fs/cgroup"), &container.id, 5)
-        .context("no cgroup of its own")?;
-    ensure!(text.contains(&container.id), "{text}");
-    let procs = fs::read_to_string(found.join("cgroup.procs"))?;
-    ensure!(procs.contains(&container.pid()?.to_string()), "{procs}");
-    Ok(())
-}
-
-fn absolute_path(container: &mut Container) -> Test {
-    let path = format!("/aril-test/{}", container.id);
-    container.set("/linux/cgroupsPath", json!(path));
-    container.start_script("sleep 100")?;
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?;
-    ensure!(text.lines().any(|line| line.ends_with(&path)), "{text}");
-    container.runtime(&["delete", "--force", &container.id])?.success()?;
-    container.nothing_left()?;
-    remove_parents("aril-test")
-}
-
-/// What stood above the container's cgroup belongs to whoever chose the path.
-fn remove_parents(name: &str) -> Test {
-    while let Some(path) = find_directory(Path::new("/sys/fs/cgroup"), name, 3) {
-        fs::remove_dir(&path).with_context(|| path.display().to_string())?;
+fn every_hierarchy(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let pid = container.pid()?;
+    let all = directories(pid)?;
+    ensure!(!all.is_empty(), "no cgroup");
+    for directory in all {
+        ensure!(directory.ends_with(&container.id), "not its own: {}", directory.display());
+        let processes = fs::read_to_string(directory.join("cgroup.procs"))?;
+        same!(processes.split_whitespace().collect::<Vec<_>>(), [pid.to_string()]);
     }
     Ok(())
 }
 
-fn relative_path(container: &mut Container) -> Test {
-    let path = format!("{}/inner", container.id);
+/// Starts in the cgroup `path`, whose last part is the id, and deletes it again.
+fn at_path(container: &mut Container, path: &str) -> Test {
     container.set("/linux/cgroupsPath", json!(path));
-    container.start_script("sleep 100")?;
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?;
-    ensure!(text.lines().any(|line| line.ends_with(&path)), "{text}");
-    container.runtime(&["delete", "--force", &container.id])?.success()?;
-    remove_parents(&container.id)
+    container.start_idle()?;
+    for directory in directories(container.pid()?)? {
+        let end = path.trim_start_matches('/');
+        ensure!(directory.ends_with(end), "{} is not {path}", directory.display());
+    }
+    container.delete_force()
+}
+
+/// What is above the container's cgroup is left to whoever chose the path.
+fn remove_parents(name: &str) {
+    cgroups(name).iter().for_each(|path| remove_cgroup(path));
+}
+
+fn absolute_path(container: &mut Container) -> Test {
+    let parent = format!("tests-{}-absolute", std::process::id());
+    let path = format!("/{parent}/{}", container.id);
+    let outcome = at_path(container, &path);
+    remove_parents(&parent);
+    outcome
+}
+
+fn relative_path(container: &mut Container) -> Test {
+    let parent = format!("tests-{}-relative", std::process::id());
+    let path = format!("{parent}/{}", container.id);
+    let outcome = at_path(container, &path);
+    remove_parents(&parent);
+    outcome
+}
+
+fn nested_path(container: &mut Container) -> Test {
+    let parent = format!("tests-{}-nested", std::process::id());
+    let path = format!("/{parent}/a/b/c/{}", container.id);
+    let outcome = at_path(container, &path);
+    remove_parents(&parent);
+    outcome
+}
+
+fn existing_parent_is_kept(container: &mut Container) -> Test {
+    let parent = format!("tests-{}-kept", std::process::id());
+    let one = cgroups_of_view().join(&parent);
+    fs::create_dir(&one)?;
+    let path = format!("/{parent}/{}", container.id);
+    let outcome = at_path(container, &path);
+    let kept = one.exists();
+    remove_parents(&parent);
+    ensure!(kept, "the parent is gone");
+    outcome
+}
+
+/// A hierarchy that every view has.
+fn cgroups_of_view() -> PathBuf {
+    let pids = Path::new(CGROUPS).join("pids");
+    if pids.exists() { pids } else { CGROUPS.into() }
 }
 
 fn memory_limit(container: &mut Container) -> Test {
     need("memory")?;
-    container.set("/linux/resources/memory", json!({ "limit": 33554432, "reservation": 16777216 }));
-    container.start_script("sleep 100")?;
-    same!(either(container, "memory.limit_in_bytes", "memory.max")?, "33554432");
-    same!(either(container, "memory.soft_limit_in_bytes", "memory.low")?, "16777216");
+    let memory = json!({ "limit": 33554432, "reservation": 16777216 });
+    container.set("/linux/resources/memory", memory);
+    container.start_idle()?;
+    same!(read(container, &["memory.limit_in_bytes", "memory.max"])?, "33554432");
+    same!(read(container, &["memory.soft_limit_in_bytes", "memory.low"])?, "16777216");
+    Ok(())
+}
+
+fn memory_swap(container: &mut Container) -> Test {
+    need("memory")?;
+    container.set("/linux/resources/memory", json!({ "limit": 33554432, "swap": 67108864 }));
+    container.start_idle()?;
+    let v1 = read(container, &["memory.memsw.limit_in_bytes"]);
+    match v1 {
+        Ok(both) => same!(both, "67108864"),
+        Err(_) => same!(read(container, &["memory.swap.max"])?, "33554432"),
+    }
+    Ok(())
+}
+
+fn memory_unlimited(container: &mut Container) -> Test {
+    need("memory")?;
+    container.set("/linux/resources/memory", json!({ "limit": -1 }));
+    container.start_idle()?;
+    let limit = read(container, &["memory.limit_in_bytes", "memory.max"])?;
+    ensure!(limit == "max" || limit.parse::<u64>()? > 1 << 50, "{limit}");
     Ok(())
 }
 
 fn memory_kills(container: &mut Container) -> Test {
     need("memory")?;
     container.set("/linux/resources/memory", json!({ "limit": 20971520, "swap": 20971520 }));
-    let output = container.run_script(
-        "sh -c 'head -c 60000000 /dev/zero | tail -c 50000000 | wc -c'; echo survived",
-    )?;
-    ensure!(!output.stdout.contains("50000000"), "{output:?}");
+    // tail keeps all of its input.
+    let script = "head -c 60000000 /dev/zero | tail -c 50000000 | wc -c";
+    let output = container.run_script(script)?;
+    ensure!(output.words() != ["50000000"], "{output:?}");
     Ok(())
 }
 
 fn pids_limit(container: &mut Container) -> Test {
     need("pids")?;
     container.set("/linux/resources/pids", json!({ "limit": 5 }));
-    let output = container.run_script("for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait")?;
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait";
+    let output = container.run_script(script)?;
     ensure!(output.stderr.contains("fork"), "{output:?}");
     Ok(())
 }
 
-fn cpu_limit(container: &mut Container) -> Test {
+fn pids_unlimited(container: &mut Container) -> Test {
+    need("pids")?;
+    container.set("/linux/resources/pids", json!({ "limit": -1 }));
+    container.start_idle()?;
+    same!(read(container, &["pids.max"])?, "max");
+    Ok(())
+}
+
+fn cpu_weight(container: &mut Container) -> Test {
     need("cpu")?;
-    container
-        .set("/linux/resources/cpu", json!({ "quota": 20000, "period": 100_000, "shares": 512 }));
+    container.set("/linux/resources/cpu", json!({ "shares": 512 }));
+    container.start_idle()?;
+    if let Ok(shares) = read(container, &["cpu.shares"]) {
+        same!(shares, "512");
+        return Ok(());
+    }
+    let weight: u64 = read(container, &["cpu.weight"])?.parse()?;
+    ensure!((1..100).contains(&weight), "half the default is {weight}");
+    Ok(())
+}
+
+fn cpu_quota(container: &mut Container) -> Test {
+    need("cpu")?;
+    container.set("/linux/resources/cpu", json!({ "quota": 30000, "period": 60000 }));
+    container.start_idle()?;
+    match read(container, &["cpu.max"]) {
+        Ok(both) => same!(both, "30000 60000"),
+        Err(_) => {
+            same!(read(container, &["cpu.cfs_quota_us"])?, "30000");
+            same!(read(container, &["cpu.cfs_period_us"])?, "60000");
+        }
+    }
+    Ok(())
+}
+
+fn cpu_limits(container: &mut Container) -> Test {
+    need("cpu")?;
+    container.set("/linux/resources/cpu", json!({ "quota": 20000, "period": 100_000 }));
     container.start_script("while :; do :; done")?;
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     let stat = fs::read_to_string(format!("/proc/{}/stat", container.pid()?))?;
-    let after = stat.rsplit_once(") ").context("no stat")?.1;
-    let ticks: u64 =
-        after.split(' ').skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    // The times in user and kernel mode, in hundredths of a second, are fields 14 and 15.
+    let after_name = stat.rsplit_once(") ").context("no name")?.1;
+    let times = after_name.split(' ').skip(11).take(2).map(str::parse::<u64>);
+    let ticks = times.sum::<Result<u64, _>>()?;
     ensure!((5..=45).contains(&ticks), "{ticks} of 100 ticks used with a fifth allowed");
     Ok(())
 }
@@ -142,88 +243,146 @@ fn cpu_limit(container: &mut Container) -> Test {
 fn cpuset(container: &mut Container) -> Test {
     need("cpuset")?;
     container.set("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" }));
-    let output = container.run_script("grep Cpus_allowed_list /proc/self/status")?.success()?;
-    same!(output.stdout.split_whitespace().last(), Some("0"));
+    let script = "grep -E '(Cpus|Mems)_allowed_list' /proc/self/status";
+    let output = container.run_script(script)?.success()?;
+    same!(output.words(), ["Cpus_allowed_list:", "0", "Mems_allowed_list:", "0"]);
     Ok(())
 }
 
-/// A program that may make and open device nodes, and a place where it can.
-fn with_device_rights(container: &mut Container) {
-    let capabilities = json!(["CAP_MKNOD", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_SYSLOG"]);
-    for set in ["bounding", "effective", "permitted"] {
-        container.set(&format!("/process/capabilities/{set}"), capabilities.clone());
+fn several_limits(container: &mut Container) -> Test {
+    for controller in ["memory", "cpu", "pids", "cpuset"] {
+        need(controller)?;
+    }
+    container.set("/linux/resources/memory", json!({ "limit": 268435456 }));
+    container
+        .set("/linux/resources/cpu", json!({ "quota": 50000, "period": 100_000, "cpus": "0" }));
+    container.set("/linux/resources/pids", json!({ "limit": 64 }));
+    container.start_idle()?;
+    same!(read(container, &["memory.limit_in_bytes", "memory.max"])?, "268435456");
+    same!(read(container, &["pids.max"])?, "64");
+    same!(read(container, &["cpuset.cpus"])?, "0");
+    Ok(())
+}
+
+/// A program that may make device nodes, and open what the cgroup lets it.
+fn with_device_rights(container: &mut Container, rules: &[Value]) {
+    let capabilities = ["CAP_MKNOD", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_SYSLOG"];
+    crate::config::allow_capabilities(&mut container.config, &capabilities);
+    for rule in rules {
+        container.push("/linux/resources/devices", rule.clone());
     }
 }
 
+/// Makes /dev/kmsg and tells what can be done with it.
+const KMSG: &str = "mknod /dev/log c 1 11 && echo made; \
+                    dd if=/dev/log of=/dev/null bs=8192 count=1 2> /dev/null && echo read; \
+                    true 2> /dev/null > /dev/log && echo open for writing";
+
+fn kmsg(access: &str) -> Value {
+    json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": access })
+}
+
 fn devices_denied(container: &mut Container) -> Test {
-    with_device_rights(container);
-    let output =
-        container.run_script("mknod /dev/kmsg2 c 1 11 && echo made; head -c 1 /dev/kmsg2")?;
-    ensure!(output.code != 0 && output.stderr.contains("Operation not permitted"), "{output:?}");
+    with_device_rights(container, &[]);
+    let output = container.run_script(KMSG)?;
+    ensure!(!output.stdout.contains("read") && !output.stdout.contains("open"), "{output:?}");
     Ok(())
 }
 
 fn devices_allowed(container: &mut Container) -> Test {
-    with_device_rights(container);
-    container.push(
-        "/linux/resources/devices",
-        json!({ "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw" }),
-    );
-    container.push(
-        "/linux/resources/devices",
-        json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "r" }),
-    );
-    let output = container.run_script(
-        "mknod /dev/log c 1 11; dd if=/dev/log of=/dev/null bs=8192 count=1; : > /dev/log",
-    )?;
-    ensure!(
-        output.stderr.contains("1+0 records") || output.stderr.contains("0+1 records"),
-        "{output:?}"
-    );
-    ensure!(
-        output.code != 0
-            && output.stderr.contains("can't create /dev/log: Operation not permitted"),
-        "{output:?}"
-    );
+    with_device_rights(container, &[kmsg("rm")]);
+    same!(container.run_script(KMSG)?.lines(), ["made", "read"]);
+    Ok(())
+}
+
+/// What every container may use, though the list of the config denies all.
+fn devices_of_the_default_set(container: &mut Container) -> Test {
+    with_device_rights(container, &[]);
+    let script = "head -c 1 /dev/zero > /dev/null && head -c 1 /dev/urandom > /dev/null && \
+                  mknod /dev/unused c 99 99 && echo all";
+    same!(container.run_script(script)?.success()?.words(), ["all"]);
     Ok(())
 }
 
 fn a_way_up_is_refused(container: &mut Container) -> Test {
-    container.set("/linux/cgroupsPath", json!("/a/../../b"));
-    container.create_refused(&["/linux/cgroupsPath", ".."])
+    for path in ["/a/../../b", "../b", "/.."] {
+        container.set("/linux/cgroupsPath", json!(path));
+        container.create_refused(&[".."])?;
+    }
+    Ok(())
 }
 
 fn a_used_cgroup_is_refused(container: &mut Container) -> Test {
     container.set("/linux/cgroupsPath", json!(format!("/{}", container.id)));
-    container.start_script("sleep 100")?;
+    container.start_idle()?;
     let other = format!("{}-2", container.id);
     let output = container.runtime(&["create", "--bundle", &container.bundle(), &other])?;
     container.runtime(&["delete", "--force", &other])?;
-    ensure!(output.code == 1 && output.stderr.contains("not empty"), "{output:?}");
+    output.fails(1, &["not empty"])?;
     same!(container.state()?["status"], "running");
     Ok(())
 }
 
+/// A limit that cannot be set is an error, and says what is missing.
 fn a_missing_controller_is_named(container: &mut Container) -> Test {
-    if need("rdma").is_ok() {
-        return Err(Skip("this machine has the rdma controller".to_owned()).into());
+    let limits = [
+        ("memory", "/linux/resources/memory", json!({ "limit": 33554432 })),
+        ("cpu", "/linux/resources/cpu", json!({ "quota": 20000, "period": 100_000 })),
+        ("pids", "/linux/resources/pids", json!({ "limit": 5 })),
+        ("cpuset", "/linux/resources/cpu", json!({ "cpus": "0" })),
+        ("rdma", "/linux/resources/rdma", json!({ "mlx5_0": { "hcaHandles": 2 } })),
+    ];
+    let missing: Vec<_> = limits.into_iter().filter(|(name, _, _)| !has(name)).collect();
+    if missing.is_empty() {
+        return Err(Skip("this machine has every controller".to_owned()).into());
     }
-    container.set("/linux/resources/rdma", json!({ "mlx5_0": { "hcaHandles": 2 } }));
-    container.create_refused(&["rdma"])
+    for (name, pointer, value) in missing {
+        container.set(pointer, value);
+        container.create_refused(&[name])?;
+        container.remove(pointer);
+    }
+    Ok(())
 }
 
-fn exec_is_in_the_cgroup(container: &mut Container) -> Test {
-    container.start_script("sleep 100")?;
-    container.runtime(&["exec", "--detach", &container.id, "sleep", "50"])?.success()?;
-    let pids = container.runtime(&["ps", "--format", "json", &container.id])?.success()?.json()?;
-    ensure!(pids.as_array().is_some_and(|pids| pids.len() == 2), "{pids}");
+fn processes_are_counted(container: &mut Container) -> Test {
+    container.start_script("sleep 100 & sleep 100 & wait")?;
+    crate::command::wait_until("three processes", || Ok(container.pids()?.len() == 3))?;
+    for directory in directories(container.pid()?)? {
+        let processes = fs::read_to_string(directory.join("cgroup.procs"))?;
+        same!(processes.lines().count(), 3);
+    }
     Ok(())
 }
 
 fn delete_removes_sub_cgroups(container: &mut Container) -> Test {
-    container.start_script("sleep 100")?;
-    let own = directory(container, "cgroup.procs")?;
-    fs::create_dir_all(own.join("sub/deeper"))?;
-    container.runtime(&["delete", "--force", &container.id])?.success()?;
+    container.start_idle()?;
+    for directory in directories(container.pid()?)? {
+        fs::create_dir_all(directory.join("sub/deeper"))?;
+    }
+    container.delete_force()
+}
+
+fn delete_removes_every_hierarchy(container: &mut Container) -> Test {
+    container.start_script("true")?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
     container.nothing_left()
+}
+
+fn failed_create_removes_every_hierarchy(container: &mut Container) -> Test {
+    container.set("/process/args", json!(["/no/such"]));
+    container.create_refused(&["/no/such"])
+}
+
+fn no_resources(container: &mut Container) -> Test {
+    container.remove("/linux/resources");
+    container.start_idle()?;
+    every_cgroup_is_there(container)
+}
+
+fn every_cgroup_is_there(container: &Container) -> Test {
+    let found = cgroups(&container.id);
+    let expected = directories(container.pid()?)?;
+    same!(found.len(), expected.len());
+    Ok(())
 }

@@ -1,179 +1,491 @@
 //! Hooks: kinds, order, state, environment, failures.
 
 use std::fs;
+use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use super::{cases, same};
-use crate::harness::Container;
+use super::{Test, cases, same};
+use crate::container::Container;
 
-type Test = anyhow::Result<()>;
+cases!("hooks":
+    order_before_start, order_from_start_to_delete, order_of_run, state_on_standard_input,
+    state_has_the_version_of_the_config, environment_exact, environment_absent_is_empty, arguments,
+    arguments_absent, working_directory, hosts_namespaces, containers_namespaces, before_pivot_root,
+    start_container_is_in_the_container, poststart_is_after_the_program, descriptors,
+    state_that_nobody_reads, long_state_that_nobody_reads, timeout_kills, timeout_of_start_container,
+    prestart_fails, create_runtime_fails, create_container_fails, start_container_fails,
+    failure_stops_the_list, failing_poststart, failing_poststop_only_warns,
+    failing_poststop_does_not_stop_the_list, poststop_after_failed_create,
+    poststop_after_failed_start_container, poststop_of_run, poststop_waits_for_delete, missing_program,
+    killed_hook, prestart_sees_the_network, cve_2025_23266_containers_environment,
+);
 
 const KINDS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
-
-cases!("hooks":
-    order, state_on_standard_input, environment_exact, timeout_kills, failures_before_start,
-    failure_at_start, failing_poststart, failing_poststop_only_warns, poststop_after_failed_create,
-    arguments,
-);
 
 /// A shell as a hook; startContainer hooks have the container's.
 fn shell(script: &str) -> Value {
     json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] })
 }
 
-fn order(container: &mut Container) -> Test {
+/// Where hooks write: a directory of the container's root, or seen by them at `/`.
+fn place(container: &Container, kind: &str) -> String {
+    let inside = kind == "startContainer";
+    if inside { String::new() } else { container.rootfs().display().to_string() }
+}
+
+/// Two hooks of each kind, that add their names to a file of the container's root.
+fn log_all(container: &mut Container) {
     container.set("/root/readonly", json!(false));
-    let log = container.rootfs().join("log").display().to_string();
     for kind in KINDS {
-        let log = if kind == "startContainer" { "/log" } else { log.as_str() };
-        let hooks =
-            [1, 2].map(|number| shell(&format!("cat > /dev/null; echo {kind}{number} >> {log}")));
-        container.set(&format!("/hooks/{kind}"), json!(hooks));
+        let log = place(container, kind);
+        let hook = |at| shell(&format!("cat > /dev/null; echo {kind}{at} >> {log}/log"));
+        container.set(&format!("/hooks/{kind}"), json!([hook(1), hook(2)]));
     }
     container.script("echo program >> /log");
+}
+
+fn logged(container: &Container) -> anyhow::Result<Vec<String>> {
+    let text = fs::read_to_string(container.rootfs().join("log"))?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+const CREATED: [&str; 6] = [
+    "prestart1",
+    "prestart2",
+    "createRuntime1",
+    "createRuntime2",
+    "createContainer1",
+    "createContainer2",
+];
+
+fn order_before_start(container: &mut Container) -> Test {
+    log_all(container);
     container.create()?.success()?;
-    let read = || {
-        fs::read_to_string(&log)
-            .map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    };
-    let created = [
-        "prestart1",
-        "prestart2",
-        "createRuntime1",
-        "createRuntime2",
-        "createContainer1",
-        "createContainer2",
-    ];
-    same!(read()?, created);
+    same!(logged(container)?, CREATED);
+    Ok(())
+}
+
+fn order_from_start_to_delete(container: &mut Container) -> Test {
+    log_all(container);
+    container.create()?.success()?;
     container.verb("start")?.success()?;
     container.wait_for("stopped")?;
+    let mut all = logged(container)?;
     container.verb("delete")?.success()?;
-    let all = read()?;
+    same!(all[..6], CREATED);
     same!(all[6..8], ["startContainer1", "startContainer2"]);
-    ensure!(
-        all[8..11].contains(&"program".to_owned()) && all[8..11].contains(&"poststart2".to_owned()),
-        "{all:?}"
-    );
+    // The program and the poststart hooks run at the same time.
+    all[8..].sort_unstable();
+    same!(all[8..], ["poststart1", "poststart2", "program"]);
+    same!(logged(container)?[11..], ["poststop1", "poststop2"]);
+    Ok(())
+}
+
+fn order_of_run(container: &mut Container) -> Test {
+    log_all(container);
+    container.run()?.success()?;
+    let all = logged(container)?;
+    same!(all[..6], CREATED);
+    same!(all[6..8], ["startContainer1", "startContainer2"]);
     same!(all[11..], ["poststop1", "poststop2"]);
     Ok(())
 }
 
-fn state_on_standard_input(container: &mut Container) -> Test {
+/// Runs a container whose hooks of all kinds keep what they read. The pid it had.
+fn keep_states(container: &mut Container) -> anyhow::Result<i64> {
     container.set("/root/readonly", json!(false));
-    let rootfs = container.rootfs().display().to_string();
     for kind in KINDS {
-        let place = if kind == "startContainer" { "" } else { rootfs.as_str() };
-        container
-            .set(&format!("/hooks/{kind}"), json!([shell(&format!("cat > {place}/{kind}.json"))]));
+        let script = format!("cat > {}/{kind}.json", place(container, kind));
+        container.set(&format!("/hooks/{kind}"), json!([shell(&script)]));
     }
     container.create()?.success()?;
     let pid = container.pid()?;
     container.verb("start")?.success()?;
     container.wait_for("stopped")?;
     container.verb("delete")?.success()?;
-    for (kind, status) in
-        KINDS.iter().zip(["creating", "creating", "creating", "created", "running", "stopped"])
-    {
-        let text = fs::read_to_string(container.rootfs().join(format!("{kind}.json")))?;
-        let state: Value = serde_json::from_str(&text)?;
+    Ok(pid)
+}
+
+fn kept_state(container: &Container, kind: &str) -> anyhow::Result<Value> {
+    let text = fs::read_to_string(container.rootfs().join(format!("{kind}.json")))?;
+    serde_json::from_str(&text).with_context(|| format!("{kind}: {text:?}"))
+}
+
+fn state_on_standard_input(container: &mut Container) -> Test {
+    let pid = keep_states(container)?;
+    let statuses = ["creating", "creating", "creating", "created", "running", "stopped"];
+    for (kind, status) in KINDS.iter().zip(statuses) {
+        let state = kept_state(container, kind)?;
+        same!((*kind, &state["status"]), (*kind, &json!(status)));
         same!(state["id"], container.id.as_str());
-        same!(state["status"], status);
         same!(state["bundle"], container.bundle());
-        same!(state["ociVersion"], "1.0.2");
         same!(state["annotations"]["org.example.key"], "value");
         if *kind != "poststop" {
-            same!(state["pid"], pid);
+            same!((*kind, &state["pid"]), (*kind, &json!(pid)));
         }
     }
     Ok(())
 }
 
-fn environment_exact(container: &mut Container) -> Test {
-    let log = container.directory.join("env").display().to_string();
-    for (env, expected) in [(json!(["B=2", "A=1", "A=3"]), "B=2\0A=1\0A=3\0"), (json!([]), "")] {
-        let args = ["cp", "/proc/self/environ", log.as_str()];
-        let hook = json!({ "path": "/bin/cp", "args": args, "env": env });
-        container.set("/hooks/createRuntime", json!([hook]));
-        container.run_script("true")?.success()?;
-        same!(fs::read_to_string(&log)?, expected);
+fn state_has_the_version_of_the_config(container: &mut Container) -> Test {
+    keep_states(container)?;
+    for kind in KINDS {
+        same!(kept_state(container, kind)?["ociVersion"], "1.0.2");
     }
     Ok(())
+}
+
+/// The environment of a createRuntime hook, when the runtime is called with SECRET in its own.
+fn environment(container: &mut Container, env: Option<Value>) -> anyhow::Result<String> {
+    let mut hook =
+        json!({ "path": "/bin/cp", "args": ["cp", "/proc/self/environ", container.file("env")] });
+    if let Some(env) = env {
+        hook["env"] = env;
+    }
+    container.set("/hooks/createRuntime", json!([hook]));
+    container.save()?;
+    let mut command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    command.env("SECRET", "of the caller");
+    container.finish_command(command, std::process::Stdio::null())?.success()?;
+    Ok(fs::read_to_string(container.file("env"))?)
+}
+
+fn environment_exact(container: &mut Container) -> Test {
+    same!(environment(container, Some(json!(["B=2", "A=1", "C="])))?, "B=2\0A=1\0C=\0");
+    Ok(())
+}
+
+fn environment_absent_is_empty(container: &mut Container) -> Test {
+    same!(environment(container, None)?, "");
+    same!(environment(container, Some(json!([])))?, "");
+    Ok(())
+}
+
+fn arguments(container: &mut Container) -> Test {
+    let log = container.file("args");
+    let args = [
+        "name",
+        "-c",
+        &format!("echo $0 $1 > {log}; cat /proc/$$/cmdline >> {log}"),
+        "zero",
+        "one",
+    ];
+    container.set("/hooks/createRuntime", json!([{ "path": "/bin/sh", "args": args }]));
+    container.run()?.success()?;
+    let text = fs::read_to_string(&log)?;
+    ensure!(text.starts_with("zero one\nname\0-c\0"), "{text:?}");
+    Ok(())
+}
+
+/// Without arguments the program is told its own path.
+fn arguments_absent(container: &mut Container) -> Test {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = container.file("hook");
+    fs::write(&path, format!("#!/bin/sh\necho $# $0 > {path}.log\n"))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    container.set("/hooks/createRuntime", json!([{ "path": path }]));
+    container.run()?.success()?;
+    same!(fs::read_to_string(format!("{path}.log"))?, format!("0 {path}\n"));
+    Ok(())
+}
+
+/// runc runs hooks of the host in the bundle.
+fn working_directory(container: &mut Container) -> Test {
+    container.set("/hooks/createRuntime", json!([shell("pwd > there")]));
+    container.save()?;
+    let mut command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    command.current_dir(&container.directory);
+    container.finish_command(command, std::process::Stdio::null())?.success()?;
+    same!(fs::read_to_string(container.file("there"))?.trim_end(), container.bundle());
+    Ok(())
+}
+
+/// The namespaces of a hook of this kind, and those of the container's first process at that time.
+fn namespaces(container: &mut Container, kind: &str) -> anyhow::Result<[Vec<String>; 2]> {
+    let log = container.file("namespaces");
+    // The shell has no tool to read JSON: the pid is the digits after its name.
+    let script = format!(
+        "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); \
+         for who in self $pid; do for kind in pid net mnt uts; do readlink /proc/$who/ns/$kind; done; done > {log}"
+    );
+    container.set(&format!("/hooks/{kind}"), json!([shell(&script)]));
+    container.script("sleep 0.3");
+    container.run()?.success()?;
+    let text = fs::read_to_string(&log)?;
+    let all: Vec<String> = text.lines().map(str::to_owned).collect();
+    same!(all.len(), 8);
+    let (hook, init) = all.split_at(4);
+    Ok([hook.to_vec(), init.to_vec()])
+}
+
+fn hosts_namespaces(container: &mut Container) -> Test {
+    let kinds = ["pid", "net", "mnt", "uts"];
+    let host: Vec<_> = kinds
+        .iter()
+        .map(|kind| Ok(fs::read_link(format!("/proc/self/ns/{kind}"))?.display().to_string()))
+        .collect::<anyhow::Result<_>>()?;
+    for kind in ["prestart", "createRuntime", "poststart"] {
+        let [hook, init] = namespaces(container, kind)?;
+        same!((kind, &hook), (kind, &host));
+        // The namespaces have been made when the hooks run.
+        ensure!(init.iter().zip(&host).all(|(init, host)| init != host), "{kind}: {init:?}");
+        container.remove("/hooks");
+    }
+    Ok(())
+}
+
+/// createContainer hooks are the host's programs in the container's namespaces.
+fn containers_namespaces(container: &mut Container) -> Test {
+    let log = container.file("namespaces");
+    let script =
+        format!("for kind in net mnt uts ipc; do readlink /proc/self/ns/$kind; done > {log}");
+    container.set("/hooks/createContainer", json!([shell(&script)]));
+    container.create()?.success()?;
+    let text = fs::read_to_string(&log)?;
+    for (line, kind) in text.lines().zip(["net", "mnt", "uts", "ipc"]) {
+        let link = fs::read_link(format!("/proc/{}/ns/{kind}", container.pid()?))?;
+        same!(line, link.display().to_string());
+    }
+    same!(text.lines().count(), 4);
+    Ok(())
+}
+
+/// They see the host's files, and the mounts that the container will have.
+fn before_pivot_root(container: &mut Container) -> Test {
+    let log = container.file("mounts");
+    let bundle = container.bundle();
+    let script = format!(
+        "ls {bundle}/config.json > {log}; grep -c {bundle}/rootfs/dev/shm /proc/self/mountinfo >> {log}"
+    );
+    container.set("/hooks/createContainer", json!([shell(&script)]));
+    container.run()?.success()?;
+    same!(fs::read_to_string(&log)?, format!("{bundle}/config.json\n1\n"));
+    Ok(())
+}
+
+fn start_container_is_in_the_container(container: &mut Container) -> Test {
+    let script = "hostname > /dev/shm/x; ls / >> /dev/shm/x; grep NoNewPrivs /proc/self/status >> /dev/shm/x";
+    container.set("/hooks/startContainer", json!([shell(script)]));
+    let output = container.run_script("cat /dev/shm/x")?.success()?;
+    same!(output.lines()[0], "box");
+    ensure!(output.words().contains(&"etc") && !output.words().contains(&"boot"), "{output:?}");
+    Ok(())
+}
+
+/// poststart hooks run after the program has been started, by `start` and not by `create`.
+fn poststart_is_after_the_program(container: &mut Container) -> Test {
+    let log = container.file("comm");
+    let script =
+        format!("pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); cat /proc/$pid/cmdline > {log}");
+    container.set("/hooks/poststart", json!([shell(&script)]));
+    container.set("/process/args", json!(["/bin/sleep", "98765"]));
+    container.create()?.success()?;
+    ensure!(!fs::exists(&log)?, "poststart at create");
+    container.verb("start")?.success()?;
+    same!(fs::read_to_string(&log)?, "/bin/sleep\x0098765\0");
+    Ok(())
+}
+
+fn descriptors(container: &mut Container) -> Test {
+    let log = container.file("descriptors");
+    // ls has its own for the directory.
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("ls /proc/self/fd > {log}")], "env": ["PATH=/bin"] });
+    for kind in ["createRuntime", "createContainer"] {
+        container.set("/hooks", json!({ kind: [hook] }));
+        container.save()?;
+        let runtime = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+        super::process::with_two_descriptors(container, &runtime, &[])?;
+        same!((kind, fs::read_to_string(&log)?), (kind, "0\n1\n2\n3\n".to_owned()));
+    }
+    Ok(())
+}
+
+fn state_that_nobody_reads(container: &mut Container) -> Test {
+    for kind in KINDS {
+        container.set(&format!("/hooks/{kind}"), json!([{ "path": "/bin/true" }]));
+    }
+    container.run()?.success()?;
+    Ok(())
+}
+
+/// More than a pipe holds: the runtime must neither hang nor fail.
+fn long_state_that_nobody_reads(container: &mut Container) -> Test {
+    container.set("/annotations", json!({ "org.example.long": "x".repeat(300_000) }));
+    container.set("/hooks/createRuntime", json!([{ "path": "/bin/true" }]));
+    container.set("/hooks/poststop", json!([{ "path": "/bin/true" }]));
+    container.run()?.success()?;
+    Ok(())
+}
+
+fn sleeping(path: &str) -> Value {
+    json!([{ "path": path, "args": ["sleep", "15"], "timeout": 1 }])
 }
 
 fn timeout_kills(container: &mut Container) -> Test {
-    let mut hook = shell("exec sleep 15");
-    hook["timeout"] = json!(1);
-    container.set("/hooks/createRuntime", json!([hook]));
-    let before = std::time::Instant::now();
-    container.create_refused(&["hook"])?;
-    ensure!(before.elapsed().as_secs() < 10, "not killed");
-    Ok(())
-}
-
-fn failures_before_start(container: &mut Container) -> Test {
     for kind in ["prestart", "createRuntime", "createContainer"] {
-        container.set("/hooks", json!({ kind: [shell("echo because >&2; exit 3")] }));
-        container.create_refused(&["exit status 3", "because"])?;
+        container.set("/hooks", json!({ kind: sleeping("/bin/sleep") }));
+        let before = Instant::now();
+        container.create_refused(&["hook"])?;
+        let seconds = before.elapsed().as_secs_f32();
+        ensure!((1.0..8.0).contains(&seconds), "{kind} after {seconds} s");
     }
     Ok(())
 }
 
-fn failure_at_start(container: &mut Container) -> Test {
-    let log = container.directory.join("stopped").display().to_string();
-    container.set(
-        "/hooks",
-        json!({
-            "startContainer": [shell("exit 3")], "poststop": [shell(&format!("touch {log}"))]
-        }),
-    );
+fn timeout_of_start_container(container: &mut Container) -> Test {
+    container.set("/hooks/startContainer", sleeping("/bin/sleep"));
+    let before = Instant::now();
+    let output = container.run()?;
+    container.refused(&output, &["hook"])?;
+    ensure!(before.elapsed().as_secs() < 8, "not killed");
+    Ok(())
+}
+
+/// A create whose hook of this kind fails: the error says how, and nothing is left.
+fn fails(container: &mut Container, kind: &str) -> Test {
+    container.set("/hooks", json!({ kind: [shell("echo because >&2; exit 3")] }));
+    container.create_refused(&["hook", "exit status 3", "because"])
+}
+
+fn prestart_fails(container: &mut Container) -> Test {
+    fails(container, "prestart")
+}
+
+fn create_runtime_fails(container: &mut Container) -> Test {
+    fails(container, "createRuntime")
+}
+
+fn create_container_fails(container: &mut Container) -> Test {
+    fails(container, "createContainer")
+}
+
+fn start_container_fails(container: &mut Container) -> Test {
+    container.set("/hooks", json!({ "startContainer": [shell("exit 3")] }));
     container.create()?.success()?;
-    let output = container.verb("start")?;
-    ensure!(output.code == 1 && output.stderr.contains("exit status 3"), "{output:?}");
-    container.nothing_left()?;
-    ensure!(fs::exists(&log)?, "poststop did not run");
+    container.verb("start")?.fails(1, &["exit status 3"])?;
+    container.nothing_left()
+}
+
+fn failure_stops_the_list(container: &mut Container) -> Test {
+    let log = container.file("second");
+    let hooks = json!([shell("exit 3"), shell(&format!("touch {log}"))]);
+    container.set("/hooks/createRuntime", hooks);
+    container.set("/hooks/createContainer", json!([shell(&format!("touch {log}"))]));
+    container.create_refused(&["exit status 3"])?;
+    ensure!(!fs::exists(&log)?, "a hook ran after one that failed");
     Ok(())
 }
 
 fn failing_poststart(container: &mut Container) -> Test {
     container.set("/hooks/poststart", json!([shell("exit 3")]));
-    container.script("sleep 100");
+    container.script("exec sleep 100");
     container.create()?.success()?;
-    let output = container.verb("start")?;
-    ensure!(output.code == 1 && output.stderr.contains("exit status 3"), "{output:?}");
+    container.verb("start")?.fails(1, &["exit status 3"])?;
     container.nothing_left()
 }
 
 fn failing_poststop_only_warns(container: &mut Container) -> Test {
-    let log = container.directory.join("second").display().to_string();
-    container.set("/hooks/poststop", json!([shell("exit 3"), shell(&format!("touch {log}"))]));
-    container.start_script("sleep 100")?;
-    container.runtime(&["delete", "--force", &container.id])?.success()?;
-    container.nothing_left()?;
+    container.set("/hooks/poststop", json!([shell("exit 3")]));
+    container.start_idle()?;
+    container.delete_force()
+}
+
+fn failing_poststop_does_not_stop_the_list(container: &mut Container) -> Test {
+    let log = container.file("second");
+    let hooks = json!([shell("exit 3"), shell(&format!("touch {log}"))]);
+    container.set("/hooks/poststop", hooks);
+    container.run()?.success()?;
     ensure!(fs::exists(&log)?, "the second hook did not run");
     Ok(())
 }
 
+/// runtime-spec, lifecycle: what fails while creating goes on with destroying, poststop included.
 fn poststop_after_failed_create(container: &mut Container) -> Test {
-    let log = container.directory.join("stopped").display().to_string();
-    container.set(
-        "/hooks",
-        json!({
-            "createContainer": [shell("exit 3")], "poststop": [shell(&format!("touch {log}"))]
-        }),
+    let log = container.file("stopped");
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let poststop = shell(&format!("echo {kind} >> {log}"));
+        container.set("/hooks", json!({ kind: [shell("exit 3")], "poststop": [poststop] }));
+        container.create_refused(&["exit status 3"])?;
+    }
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    same!(
+        text.split_whitespace().collect::<Vec<_>>(),
+        ["prestart", "createRuntime", "createContainer"]
     );
-    container.create_refused(&["exit status 3"])?;
+    Ok(())
+}
+
+fn poststop_after_failed_start_container(container: &mut Container) -> Test {
+    let log = container.file("stopped");
+    let poststop = shell(&format!("touch {log}"));
+    container.set("/hooks", json!({ "startContainer": [shell("exit 3")], "poststop": [poststop] }));
+    let output = container.run()?;
+    container.refused(&output, &["exit status 3"])?;
     ensure!(fs::exists(&log)?, "poststop did not run");
     Ok(())
 }
 
-fn arguments(container: &mut Container) -> Test {
-    let log = container.directory.join("args").display().to_string();
-    let hook = json!({ "path": "/bin/sh", "args": ["name", "-c", format!("echo $0 $1 > {log}"), "zero", "one"] });
-    container.set("/hooks/createRuntime", json!([hook]));
-    container.run_script("true")?.success()?;
-    same!(fs::read_to_string(&log)?, "zero one\n");
+fn poststop_of_run(container: &mut Container) -> Test {
+    let log = container.file("stopped");
+    container.set("/hooks/poststop", json!([shell(&format!("echo x >> {log}"))]));
+    container.run()?.success()?;
+    same!(fs::read_to_string(&log)?, "x\n");
+    Ok(())
+}
+
+fn poststop_waits_for_delete(container: &mut Container) -> Test {
+    let log = container.file("stopped");
+    container.set("/hooks/poststop", json!([shell(&format!("echo x >> {log}"))]));
+    container.start_script("true")?;
+    container.wait_for("stopped")?;
+    ensure!(!fs::exists(&log)?, "poststop before delete");
+    container.verb("delete")?.success()?;
+    same!(fs::read_to_string(&log)?, "x\n");
+    Ok(())
+}
+
+fn missing_program(container: &mut Container) -> Test {
+    for kind in ["createRuntime", "createContainer"] {
+        container.set("/hooks", json!({ kind: [{ "path": "/no/such/hook" }] }));
+        container.create_refused(&["/no/such/hook", "no such file or directory"])?;
+    }
+    Ok(())
+}
+
+fn killed_hook(container: &mut Container) -> Test {
+    container.set("/hooks/createRuntime", json!([shell("kill -9 $$")]));
+    container.create_refused(&["hook", "signal: killed"])
+}
+
+/// Docker's prestart hook configures the network of the pid that it is told.
+fn prestart_sees_the_network(container: &mut Container) -> Test {
+    let log = container.file("network");
+    let script = format!(
+        "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); ls /proc/$pid/net/dev > {log}; \
+         nsenter --net=/proc/$pid/ns/net busybox brctl addbr test0"
+    );
+    let mut hook = shell(&script);
+    hook["env"] = json!(["PATH=/bin:/usr/bin:/sbin:/usr/sbin"]);
+    container.set("/hooks/prestart", json!([hook]));
+    let output = container.run_script("ls /sys/class/net")?.success()?;
+    same!(output.words(), ["lo", "test0"]);
+    Ok(())
+}
+
+/// A hook of the host that has the container's environment runs what an image says.
+fn cve_2025_23266_containers_environment(container: &mut Container) -> Test {
+    container.push("/process/env", json!("LD_PRELOAD=/evil.so"));
+    let log = container.file("env");
+    let hook = json!({ "path": "/bin/cp", "args": ["cp", "/proc/self/environ", log] });
+    for kind in ["createRuntime", "createContainer", "poststart"] {
+        container.set("/hooks", json!({ kind: [hook] }));
+        container.run()?.success()?;
+        let text = fs::read_to_string(&log)?;
+        ensure!(!text.contains("LD_PRELOAD"), "{kind}: {text:?}");
+        fs::remove_file(&log)?;
+    }
     Ok(())
 }

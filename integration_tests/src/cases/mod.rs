@@ -1,30 +1,43 @@
 //! The tests, by area.
 
-use crate::Case;
+use crate::suite::Case;
 
 mod bad_input;
+mod bundles;
 mod cgroups;
 mod commands;
 mod escapes;
+mod exec;
 mod hooks;
 mod lifecycle;
+mod log;
+mod mounts;
 mod namespaces;
 mod process;
 mod rootfs;
+mod seccomp;
 mod terminal;
+
+/// What a test returns.
+type Test = anyhow::Result<()>;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
     [
         bad_input::CASES,
+        bundles::CASES,
         cgroups::CASES,
         commands::CASES,
         escapes::CASES,
+        exec::CASES,
         hooks::CASES,
         lifecycle::CASES,
+        log::CASES,
+        mounts::CASES,
         namespaces::CASES,
         process::CASES,
         rootfs::CASES,
+        seccomp::CASES,
         terminal::CASES,
     ]
     .concat()
@@ -33,12 +46,12 @@ pub(crate) fn all() -> Vec<Case> {
 /// A list of tests, named after their functions.
 macro_rules! cases {
     ($area:literal: $($name:ident),* $(,)?) => {
-        pub(crate) const CASES: &[crate::Case] = &[
-            $(crate::Case { name: concat!($area, "::", stringify!($name)), body: $name }),*
+        pub(crate) const CASES: &[crate::suite::Case] = &[
+            $(crate::suite::Case { name: concat!($area, "::", stringify!($name)), body: $name }),*
         ];
     };
 }
-pub(crate) use cases;
+use cases;
 
 /// Fails unless both are equal.
 macro_rules! same {
@@ -49,4 +62,4 @@ macro_rules! same {
         }
     };
 }
-pub(crate) use same;
+use same;

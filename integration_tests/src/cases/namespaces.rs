@@ -1,26 +1,33 @@
 //! Namespaces: new, joined by path, or the host's.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::{cases, same};
-use crate::harness::Container;
-
-type Test = anyhow::Result<()>;
+use super::{Test, cases, same};
+use crate::command::wait_until;
+use crate::config;
+use crate::container::{Container, Skip};
+use crate::view::View;
 
 cases!("namespaces":
-    each_new_one_differs, each_absent_one_is_the_hosts, network_is_joined, ipc_uts_pid_are_joined,
-    a_path_of_another_kind, loopback_is_up, user_with_mappings, user_joined, names, pid_is_one,
+    each_new_one_differs, each_absent_one_is_the_hosts, pid_absent_is_the_hosts, network_is_joined,
+    ipc_is_joined, uts_is_joined, pid_is_joined, cgroup_is_joined, all_are_joined,
+    a_path_of_another_kind, a_path_that_is_missing, a_path_that_is_no_namespace, loopback_is_up,
+    network_has_only_loopback, user_with_mappings, user_with_many_mappings, user_devices,
+    user_files_are_mapped, user_of_the_program, user_alone, user_joined, hostname, domainname,
+    hostname_in_a_joined_namespace, pid_is_one, host_names_are_untouched, no_mount_namespace,
 );
 
 fn inode(pid: impl std::fmt::Display, kind: &str) -> anyhow::Result<String> {
-    Ok(std::fs::read_link(format!("/proc/{pid}/ns/{kind}"))?.display().to_string())
+    Ok(fs::read_link(format!("/proc/{pid}/ns/{kind}"))?.display().to_string())
 }
 
 fn each_new_one_differs(container: &mut Container) -> Test {
-    container.start_script("sleep 100")?;
+    container.start_idle()?;
     let pid = container.pid()?;
     for kind in ["pid", "net", "ipc", "uts", "mnt", "cgroup"] {
         ensure!(inode(pid, kind)? != inode("self", kind)?, "{kind} is the host's");
@@ -31,10 +38,10 @@ fn each_new_one_differs(container: &mut Container) -> Test {
 
 fn each_absent_one_is_the_hosts(container: &mut Container) -> Test {
     for kind in ["network", "ipc", "uts", "cgroup"] {
-        container.namespace(kind, None);
+        config::namespace(&mut container.config, kind, None);
     }
-    container.config.as_object_mut().context("no object")?.remove("hostname");
-    container.start_script("sleep 100")?;
+    container.remove("/hostname");
+    container.start_idle()?;
     let pid = container.pid()?;
     for kind in ["net", "ipc", "uts", "cgroup"] {
         same!(inode(pid, kind)?, inode("self", kind)?);
@@ -42,32 +49,38 @@ fn each_absent_one_is_the_hosts(container: &mut Container) -> Test {
     Ok(())
 }
 
+fn pid_absent_is_the_hosts(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "pid", None);
+    container.start_idle()?;
+    same!(inode(container.pid()?, "pid")?, inode("self", "pid")?);
+    container.delete_force()
+}
+
 /// A process in namespaces of its own, to be joined; gone when dropped.
 struct Other(Child);
 
 impl Other {
+    /// `flags` are those of unshare(1).
     fn new(flags: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new("unshare");
         command.args(flags).args(["--fork", "--kill-child", "sleep", "100"]);
-        let child = command.stdout(Stdio::null()).spawn()?;
-        let other = Self(child);
-        for _ in 0..1000 {
-            if other.pid().is_ok() {
-                return Ok(other);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        other.pid().map(|_| other)
+        let other = Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+        wait_until("the other process", || Ok(other.pid().is_ok()))?;
+        Ok(other)
     }
 
     /// The sleeping process, child of unshare.
     fn pid(&self) -> anyhow::Result<u32> {
         let own = self.0.id();
-        let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
+        let text = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
         let pid = text.split_whitespace().next().context("no child yet")?.parse()?;
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
         ensure!(name.trim() == "sleep", "not yet");
         Ok(pid)
+    }
+
+    fn path(&self, kind: &str) -> anyhow::Result<String> {
+        Ok(format!("/proc/{}/ns/{kind}", self.pid()?))
     }
 }
 
@@ -78,88 +91,215 @@ impl Drop for Other {
     }
 }
 
-fn network_is_joined(container: &mut Container) -> Test {
-    let other = Other::new(&["--net"])?;
-    container.namespace("network", Some(&format!("/proc/{}/ns/net", other.pid()?)));
-    container.start_script("sleep 100")?;
-    same!(inode(container.pid()?, "net")?, inode(other.pid()?, "net")?);
-    Ok(())
+/// A container that joins namespaces of a process that unshare(1) made with `flags`; each is given
+/// by the specification's name and the kernel's.
+fn join(container: &mut Container, flags: &[&str], kinds: &[(&str, &str)]) -> Test {
+    let other = Other::new(flags)?;
+    for (kind, file) in kinds {
+        config::namespace(&mut container.config, kind, Some(&other.path(file)?));
+    }
+    container.start_idle()?;
+    for (_, file) in kinds {
+        same!(inode(container.pid()?, file)?, inode(other.pid()?, file)?);
+    }
+    let script = kinds.iter().map(|(_, file)| format!("readlink /proc/self/ns/{file};"));
+    let output = container.exec(&["sh", "-c", &script.collect::<String>()])?.success()?;
+    for (line, (_, file)) in output.lines().iter().zip(kinds) {
+        same!(*line, inode(other.pid()?, file)?);
+    }
+    container.delete_force()
 }
 
-fn ipc_uts_pid_are_joined(container: &mut Container) -> Test {
-    let other = Other::new(&["--ipc", "--uts", "--pid"])?;
-    for kind in ["ipc", "uts", "pid"] {
-        container.namespace(kind, Some(&format!("/proc/{}/ns/{kind}", other.pid()?)));
-    }
-    container.start_script("sleep 100")?;
-    let pid = container.pid()?;
-    for kind in ["ipc", "uts", "pid"] {
-        same!(inode(pid, kind)?, inode(other.pid()?, kind)?);
-    }
-    Ok(())
+fn network_is_joined(container: &mut Container) -> Test {
+    join(container, &["--net"], &[("network", "net")])
+}
+
+fn ipc_is_joined(container: &mut Container) -> Test {
+    join(container, &["--ipc"], &[("ipc", "ipc")])
+}
+
+fn uts_is_joined(container: &mut Container) -> Test {
+    join(container, &["--uts"], &[("uts", "uts")])
+}
+
+fn pid_is_joined(container: &mut Container) -> Test {
+    join(container, &["--pid"], &[("pid", "pid")])
+}
+
+fn cgroup_is_joined(container: &mut Container) -> Test {
+    join(container, &["--cgroup"], &[("cgroup", "cgroup")])
+}
+
+fn all_are_joined(container: &mut Container) -> Test {
+    let flags = ["--net", "--ipc", "--uts", "--pid", "--cgroup"];
+    let kinds =
+        [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid"), ("cgroup", "cgroup")];
+    join(container, &flags, &kinds)
 }
 
 fn a_path_of_another_kind(container: &mut Container) -> Test {
-    container.namespace("network", Some("/proc/self/ns/uts"));
-    container.create_refused(&["/linux/namespaces/5", "network"])
+    config::namespace(&mut container.config, "network", Some("/proc/self/ns/uts"));
+    container.create_refused(&["net"])
+}
+
+fn a_path_that_is_missing(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "network", Some("/no/such/namespace"));
+    container.create_refused(&["/no/such/namespace", "no such file or directory"])
+}
+
+fn a_path_that_is_no_namespace(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "ipc", Some("/etc/passwd"));
+    container.create_refused(&["ipc"])
 }
 
 fn loopback_is_up(container: &mut Container) -> Test {
-    let output = container.run_script("ip -o link show lo")?.success()?;
+    let output = container.run_script("ip -o addr show lo; ip -o link show lo")?.success()?;
     ensure!(output.stdout.contains("LOOPBACK,UP"), "{}", output.stdout);
+    ensure!(output.stdout.contains("127.0.0.1/8"), "{}", output.stdout);
     Ok(())
 }
 
-fn map(container: &mut Container) {
-    container.push("/linux/namespaces", json!({ "type": "user" }));
-    let mappings = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    container.set("/linux/uidMappings", mappings.clone());
-    container.set("/linux/gidMappings", mappings);
-}
-
-/// The container's root must be able to walk to the root filesystem.
-fn open_to_all(container: &Container) -> Test {
-    use std::os::unix::fs::PermissionsExt as _;
-    Ok(std::fs::set_permissions(&container.directory, std::fs::Permissions::from_mode(0o755))?)
+fn network_has_only_loopback(container: &mut Container) -> Test {
+    let output = container.run_script("tail -n +3 /proc/net/dev | cut -d: -f1")?.success()?;
+    same!(output.words(), ["lo"]);
+    Ok(())
 }
 
 fn user_with_mappings(container: &mut Container) -> Test {
-    map(container);
-    open_to_all(container)?;
-    let script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; ls -ln /dev/null; echo x > /dev/null; \
-                  touch /dev/shm/mine; stat -c %u:%g /dev/shm/mine";
+    config::add_user_namespace(&mut container.config);
+    let script =
+        "cat /proc/self/uid_map /proc/self/gid_map; cat /proc/self/setgroups; id -u; id -g";
     let output = container.run_script(script)?.success()?;
-    let words: Vec<&str> = output.stdout.split_whitespace().collect();
-    same!(words[..7], ["0", "100000", "65536", "0", "100000", "65536", "0"]);
-    ensure!(output.stdout.contains("1,   3"), "{}", output.stdout);
-    same!(output.lines().last(), Some(&"0:0"));
+    let map = ["0", "100000", "65536"];
+    same!(output.words(), [&map[..], &map, &["allow", "0", "0"]].concat());
+    Ok(())
+}
+
+/// The kernel takes 340 lines.
+fn user_with_many_mappings(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    let lines =
+        (0..340).map(|at| json!({ "containerID": at, "hostID": 100_000 + at * 2, "size": 1 }));
+    let lines: Vec<_> = lines.collect();
+    container.set("/linux/uidMappings", json!(lines));
+    same!(container.run_script("wc -l < /proc/self/uid_map")?.success()?.words(), ["340"]);
+    Ok(())
+}
+
+fn user_devices(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    let script = "stat -c '%n %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty; \
+                  echo x > /dev/null; head -c 2 /dev/zero | wc -c";
+    let output = container.run_script(script)?.success()?;
+    let expected = [
+        "/dev/null 1:3",
+        "/dev/zero 1:5",
+        "/dev/full 1:7",
+        "/dev/random 1:8",
+        "/dev/urandom 1:9",
+        "/dev/tty 5:0",
+        "2",
+    ];
+    same!(output.lines(), expected);
+    Ok(())
+}
+
+fn user_files_are_mapped(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    container.set("/root/readonly", json!(false));
+    std::os::unix::fs::chown(container.rootfs(), Some(100_000), Some(100_000))?;
+    let script = "touch /mine /dev/shm/mine; stat -c %u:%g /mine /dev/shm/mine /etc/passwd";
+    same!(container.run_script(script)?.success()?.lines(), ["0:0", "0:0", "65534:65534"]);
+    let file = fs::metadata(container.rootfs().join("mine"))?;
+    same!((file.uid(), file.gid()), (100_000, 100_000));
+    Ok(())
+}
+
+fn user_of_the_program(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    container.set("/process/user", json!({ "uid": 7, "gid": 8, "additionalGids": [9] }));
+    container.start_idle()?;
+    let status = fs::read_to_string(format!("/proc/{}/status", container.pid()?))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    same!([field("Uid:"), field("Gid:"), field("Groups:")], ["100007", "100008", "100009"]);
+    Ok(())
+}
+
+/// With the host's network, IPC and UTS namespaces, over which its root has no power.
+fn user_alone(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    for kind in ["ipc", "uts", "cgroup"] {
+        config::namespace(&mut container.config, kind, None);
+    }
+    container.remove("/hostname");
+    config::remove_mounts(&mut container.config, |path| path == "/dev/mqueue");
+    let output = container.run_script("id -u; hostname other")?;
+    ensure!(output.lines() == ["0"] && output.code != 0, "{output:?}");
     Ok(())
 }
 
 fn user_joined(container: &mut Container) -> Test {
     let other = Other::new(&["--user", "--map-root-user", "--net"])?;
-    open_to_all(container)?;
-    for (kind, name) in [("user", "user"), ("network", "net")] {
-        container.namespace(kind, Some(&format!("/proc/{}/ns/{name}", other.pid()?)));
+    for (kind, file) in [("user", "user"), ("network", "net")] {
+        config::namespace(&mut container.config, kind, Some(&other.path(file)?));
     }
     // The other's user namespace maps one group only, and devpts asks for another.
-    container.config["mounts"][2]["options"] =
-        json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666"]);
-    container.start_script("sleep 100")?;
+    container.set("/mounts/2/options", json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666"]));
+    container.start_idle()?;
     for kind in ["user", "net"] {
         same!(inode(container.pid()?, kind)?, inode(other.pid()?, kind)?);
     }
+    container.delete_force()
+}
+
+fn hostname(container: &mut Container) -> Test {
+    same!(container.run_script("hostname")?.success()?.lines(), ["box"]);
     Ok(())
 }
 
-fn names(container: &mut Container) -> Test {
+fn domainname(container: &mut Container) -> Test {
     container.set("/domainname", json!("example.org"));
-    let output = container.run_script("hostname; cat /proc/sys/kernel/domainname")?.success()?;
-    same!(output.lines(), ["box", "example.org"]);
+    let output = container.run_script("cat /proc/sys/kernel/domainname")?.success()?;
+    same!(output.lines(), ["example.org"]);
+    Ok(())
+}
+
+fn hostname_in_a_joined_namespace(container: &mut Container) -> Test {
+    let other = Other::new(&["--uts"])?;
+    config::namespace(&mut container.config, "uts", Some(&other.path("uts")?));
+    same!(container.run_script("hostname")?.success()?.lines(), ["box"]);
     Ok(())
 }
 
 fn pid_is_one(container: &mut Container) -> Test {
-    same!(container.run_script("echo $$")?.success()?.lines(), ["1"]);
+    let output = container.run_script("echo $$; ls -d /proc/[0-9]*")?.success()?;
+    same!(output.lines()[..2], ["1", "/proc/1"]);
+    Ok(())
+}
+
+fn host_names_are_untouched(container: &mut Container) -> Test {
+    let names = || -> anyhow::Result<String> {
+        let read = |name| fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+        Ok(read("hostname")? + &read("domainname")?)
+    };
+    let before = names()?;
+    config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN"]);
+    container.run_script("hostname other && hostname")?.success()?;
+    same!(names()?, before);
+    Ok(())
+}
+
+/// Either refused, or the mounts of the host stay as they were.
+fn no_mount_namespace(container: &mut Container) -> Test {
+    if container.runtime.view == View::Host {
+        return Err(Skip("only in a mount namespace of the suite's own".to_owned()).into());
+    }
+    let before = fs::read_to_string("/proc/self/mountinfo")?;
+    config::namespace(&mut container.config, "mount", None);
+    let _ = container.run()?;
+    same!(fs::read_to_string("/proc/self/mountinfo")?, before);
     Ok(())
 }

@@ -1,51 +1,59 @@
-//! The root filesystem: mounts, devices, links, masks.
+//! The root filesystem: default mounts, devices, links, masks.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use anyhow::ensure;
 use serde_json::json;
 
-use super::{cases, same};
-use crate::harness::Container;
-
-type Test = anyhow::Result<()>;
+use super::{Test, cases, same};
+use crate::config;
+use crate::container::{Container, Skip};
+use crate::view::View;
 
 cases!("rootfs":
-    default_mounts, root_is_read_only, root_can_be_writable, masked_paths, readonly_paths,
-    default_devices, default_links, more_devices, a_device_in_the_way, bind_read_only,
-    bind_attributes, recursive_bind, recursive_read_only, a_file_is_bound, mount_points_are_made,
-    tmpfs_options, tmpfs_read_only, tmpfs_copies_up, no_pivot, cgroup_mount, propagation,
-    a_relative_destination, an_empty_option, links_in_the_image_stay_inside, cwd_is_made,
-    bundle_relative_source, mounts_on_proc_are_refused,
+    default_mounts, root_is_the_images, root_is_read_only, root_can_be_writable, old_root_is_gone,
+    masked_files, masked_directories, masks_are_read_only, masks_of_missing_paths, masks_through_links,
+    readonly_paths, readonly_paths_of_missing_paths, readonly_paths_keep_attributes, default_devices,
+    devices_without_mount_on_dev, devices_that_are_there_already, no_devices_on_a_bound_dev,
+    default_links, no_links_over_files, no_other_devices, more_devices, device_modes,
+    a_device_in_the_way, devices_outside_of_dev, shared_memory, message_queues, terminals,
+    cgroup_mount, cgroup_mount_is_the_containers, cgroup_mount_without_cgroup_namespace,
+    cgroup_mount_can_be_writable, sys_of_the_host, empty_image,
 );
 
-/// The options of a mount point in the container's mountinfo.
-fn options(output: &str, path: &str) -> anyhow::Result<String> {
-    let line = output.lines().find(|line| line.split(' ').nth(4) == Some(path));
-    let line = line.ok_or_else(|| anyhow::anyhow!("{path} is not mounted: {output}"))?;
+/// The line of a mount point in a mountinfo.
+fn line(mountinfo: &str, path: &str) -> anyhow::Result<String> {
+    let line = mountinfo.lines().find(|line| line.split(' ').nth(4) == Some(path));
+    let line = line.ok_or_else(|| anyhow::anyhow!("{path} is not mounted: {mountinfo}"))?;
     Ok(line.to_owned())
 }
 
 fn default_mounts(container: &mut Container) -> Test {
     let output = container.run_script("cat /proc/self/mountinfo")?.success()?.stdout;
     for (path, words) in [
-        ("/proc", &["rw", " - proc"][..]),
-        ("/dev", &["nosuid", " - tmpfs", "size=65536k", "mode=755"]),
-        ("/dev/pts", &["nosuid,noexec", " - devpts", "ptmxmode=666", "mode=620", "gid=5"]),
-        ("/dev/shm", &["nosuid,nodev,noexec", "size=65536k"]),
-        ("/dev/mqueue", &["nosuid,nodev,noexec", " - mqueue"]),
-        ("/sys", &["ro,nosuid,nodev,noexec", " - sysfs"]),
-        ("/sys/fs/cgroup", &["ro,nosuid,nodev,noexec"]),
+        ("/", &[" ro,"][..]),
+        ("/proc", &[" rw,", " - proc "]),
+        ("/dev", &[" rw,nosuid - tmpfs ", "size=65536k", "mode=755"]),
+        ("/dev/pts", &["rw,nosuid,noexec,", " - devpts ", "ptmxmode=666", "mode=620", "gid=5"]),
+        ("/dev/shm", &["rw,nosuid,nodev,noexec,", " - tmpfs ", "size=65536k"]),
+        ("/dev/mqueue", &["rw,nosuid,nodev,noexec,", " - mqueue "]),
+        ("/sys", &["ro,nosuid,nodev,noexec,", " - sysfs "]),
+        ("/sys/fs/cgroup", &["nosuid,nodev,noexec"]),
     ] {
-        let line = options(&output, path)?;
+        let line = line(&output, path)?;
         for word in words {
-            ensure!(line.contains(word), "{path} is not {word}: {line}");
+            ensure!(line.contains(word), "{path} has no {word:?}: {line}");
         }
     }
-    ensure!(
-        !output.contains("strictatime") && !options(&output, "/dev")?.contains("relatime"),
-        "{output}"
-    );
+    Ok(())
+}
+
+fn root_is_the_images(container: &mut Container) -> Test {
+    fs::write(container.rootfs().join("only-here"), "")?;
+    let output = container.run_script("ls -a /; ls -d /..")?.success()?;
+    ensure!(output.lines().contains(&"only-here"), "{output:?}");
+    ensure!(!output.stdout.contains("config.json"), "{output:?}");
     Ok(())
 }
 
@@ -63,263 +71,315 @@ fn root_can_be_writable(container: &mut Container) -> Test {
     Ok(())
 }
 
-fn masked_paths(container: &mut Container) -> Test {
-    let script = "wc -c < /proc/timer_list; wc -c < /proc/keys; ls /sys/firmware | wc -l; touch /sys/firmware/x";
-    let output = container.run_script(script)?;
-    same!(output.lines(), ["0", "0", "0"]);
-    ensure!(output.code != 0, "a masked directory can be written");
+/// No mount of the host can be seen, and there is no way up to it.
+fn old_root_is_gone(container: &mut Container) -> Test {
+    let script = "cut -d' ' -f5 /proc/self/mountinfo; ls -a /../..";
+    let output = container.run_script(script)?.success()?;
+    let known = ["/", "/proc", "/dev", "/sys"];
+    for path in output.lines().into_iter().filter(|path| path.starts_with('/')) {
+        let below = known.iter().any(|top| path.starts_with(&format!("{top}/")));
+        ensure!(known.contains(&path) || (below && !path.contains("container-test")), "{path}");
+    }
+    Ok(())
+}
+
+/// The files and directories of the default list that this kernel has.
+fn masked(container: &Container, directories: bool) -> Vec<String> {
+    let paths = container.config["linux"]["maskedPaths"].as_array().into_iter().flatten();
+    let paths = paths.filter_map(|path| path.as_str().map(str::to_owned));
+    let wanted = |path: &String| fs::metadata(path).is_ok_and(|file| file.is_dir() == directories);
+    paths.filter(wanted).collect()
+}
+
+fn masked_files(container: &mut Container) -> Test {
+    let files = masked(container, false);
+    ensure!(!files.is_empty(), "nothing to mask");
+    for file in files {
+        let script = format!("stat -c '%F %t:%T' {file}; wc -c < {file}");
+        let output = container.run_script(&script)?.success()?;
+        same!(output.lines(), ["character special file 1:3", "0"]);
+    }
+    Ok(())
+}
+
+fn masked_directories(container: &mut Container) -> Test {
+    container.push("/linux/maskedPaths", json!("/etc"));
+    let mut directories = masked(container, true);
+    directories.push("/etc".to_owned());
+    for directory in directories {
+        same!(container.run_script(&format!("ls -A {directory}"))?.success()?.stdout, "");
+    }
+    Ok(())
+}
+
+fn masks_are_read_only(container: &mut Container) -> Test {
+    container.set("/root/readonly", json!(false));
+    container.push("/linux/maskedPaths", json!("/etc"));
+    let output = container.run_script("touch /etc/x")?;
+    ensure!(output.code != 0 && output.stderr.contains("Read-only"), "{output:?}");
+    ensure!(!container.rootfs().join("etc/x").exists(), "it is in the image");
+    Ok(())
+}
+
+fn masks_of_missing_paths(container: &mut Container) -> Test {
+    for path in ["/nowhere", "/no/where", "/etc/passwd/x"] {
+        container.push("/linux/maskedPaths", json!(path));
+    }
+    container.run()?.success()?;
+    Ok(())
+}
+
+fn masks_through_links(container: &mut Container) -> Test {
+    fs::write(container.victim.join("file"), "the host's\n")?;
+    fs::write(container.rootfs().join("etc/secret"), "secret\n")?;
+    symlink("/etc/secret", container.rootfs().join("link"))?;
+    symlink(container.victim.join("file"), container.rootfs().join("outside"))?;
+    container.push("/linux/maskedPaths", json!("/link"));
+    container.push("/linux/maskedPaths", json!("/outside"));
+    same!(container.run_script("cat /etc/secret")?.success()?.stdout, "");
+    same!(fs::read_to_string(container.victim.join("file"))?, "the host's\n");
     Ok(())
 }
 
 fn readonly_paths(container: &mut Container) -> Test {
-    container.set("/process/capabilities/effective", json!(["CAP_SYS_ADMIN"]));
-    container.set("/process/capabilities/permitted", json!(["CAP_SYS_ADMIN"]));
-    container.set("/process/capabilities/bounding", json!(["CAP_SYS_ADMIN"]));
-    let output = container.run_script("echo x > /proc/sys/kernel/domainname")?;
-    ensure!(output.code != 0 && output.stderr.contains("Read-only"), "{output:?}");
+    config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+    container.set("/root/readonly", json!(false));
+    fs::write(container.rootfs().join("etc/file"), "")?;
+    container.push("/linux/readonlyPaths", json!("/home"));
+    container.push("/linux/readonlyPaths", json!("/etc/file"));
+    for path in ["/proc/sys/kernel/domainname", "/proc/sysrq-trigger", "/home/x", "/etc/file"] {
+        let output = container.run_script(&format!("echo x > {path}"))?;
+        ensure!(output.code != 0 && output.stderr.contains("Read-only"), "{path}: {output:?}");
+    }
+    container.run_script("echo x > /etc/other")?.success()?;
     Ok(())
 }
 
+fn readonly_paths_of_missing_paths(container: &mut Container) -> Test {
+    for path in ["/nowhere", "/no/where", "/etc/passwd/x"] {
+        container.push("/linux/readonlyPaths", json!(path));
+    }
+    container.run()?.success()?;
+    Ok(())
+}
+
+fn readonly_paths_keep_attributes(container: &mut Container) -> Test {
+    container.set("/mounts/0/options", json!(["nosuid", "noexec", "nodev"]));
+    let output = container.run_script("cat /proc/self/mountinfo")?.success()?.stdout;
+    ensure!(line(&output, "/proc/sys")?.contains(" ro,nosuid,nodev,noexec,"), "{output}");
+    Ok(())
+}
+
+const DEVICES: [&str; 6] = [
+    "null 1:3 666 0:0",
+    "zero 1:5 666 0:0",
+    "full 1:7 666 0:0",
+    "random 1:8 666 0:0",
+    "urandom 1:9 666 0:0",
+    "tty 5:0 666 0:0",
+];
+const LIST_DEVICES: &str = "cd /dev; stat -c '%n %t:%T %a %u:%g' null zero full random urandom tty";
+
 fn default_devices(container: &mut Container) -> Test {
-    let script = "cd /dev; stat -c '%n %t:%T %a %u:%g' null zero full random urandom tty; \
-                  head -c 4 zero | wc -c; echo x > null; head -c 1 urandom | wc -c";
-    let output = container.run_script(script)?.success()?;
-    same!(
-        output.lines(),
-        [
-            "null 1:3 666 0:0",
-            "zero 1:5 666 0:0",
-            "full 1:7 666 0:0",
-            "random 1:8 666 0:0",
-            "urandom 1:9 666 0:0",
-            "tty 5:0 666 0:0",
-            "4",
-            "1",
-        ]
-    );
+    let script = format!("{LIST_DEVICES}; head -c 4 zero | wc -c; head -c 3 urandom | wc -c");
+    let output = container.run_script(&script)?.success()?;
+    same!(output.lines(), [&DEVICES[..], &["4", "3"]].concat());
+    let output =
+        container.run_script("echo x > /dev/null && cat /dev/null && echo x > /dev/full")?;
+    ensure!(output.stderr.contains("No space left"), "{output:?}");
+    Ok(())
+}
+
+/// Without /dev and what is below it.
+fn without_dev(container: &mut Container) {
+    config::remove_mounts(&mut container.config, |path| path.starts_with("/dev"));
+}
+
+fn devices_without_mount_on_dev(container: &mut Container) -> Test {
+    without_dev(container);
+    same!(container.run_script(LIST_DEVICES)?.success()?.lines(), DEVICES);
+    ensure!(container.rootfs().join("dev/null").exists(), "not in the image");
+    Ok(())
+}
+
+fn devices_that_are_there_already(container: &mut Container) -> Test {
+    without_dev(container);
+    for _ in 0..2 {
+        same!(container.run_script(LIST_DEVICES)?.success()?.lines(), DEVICES);
+    }
+    Ok(())
+}
+
+fn no_devices_on_a_bound_dev(container: &mut Container) -> Test {
+    without_dev(container);
+    let source = container.victim.clone();
+    container.mount(json!({ "destination": "/dev", "source": source, "options": ["bind"] }));
+    container.run_script("true")?.success()?;
+    ensure!(!container.victim.join("zero").exists(), "devices are made on the host");
     Ok(())
 }
 
 fn default_links(container: &mut Container) -> Test {
-    let output = container
-        .run_script("cd /dev; for l in fd stdin stdout stderr ptmx; do readlink $l; done")?
-        .success()?;
-    same!(
-        output.lines(),
-        ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2", "pts/ptmx"]
-    );
+    let script = "cd /dev; for name in fd stdin stdout stderr ptmx; do readlink $name; done";
+    let output = container.run_script(script)?.success()?;
+    let links =
+        ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2", "pts/ptmx"];
+    same!(output.lines(), links);
+    Ok(())
+}
+
+/// What the image has in their place stays.
+fn no_links_over_files(container: &mut Container) -> Test {
+    without_dev(container);
+    fs::write(container.rootfs().join("dev/stdin"), "the image's\n")?;
+    container.run_script("true")?.success()?;
+    same!(fs::read_to_string(container.rootfs().join("dev/stdin"))?, "the image's\n");
+    Ok(())
+}
+
+fn no_other_devices(container: &mut Container) -> Test {
+    let output = container.run_script("ls /dev")?.success()?;
+    let expected = [
+        "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
+        "stdout", "tty", "urandom", "zero",
+    ];
+    let unknown: Vec<_> =
+        output.lines().into_iter().filter(|name| !expected.contains(name)).collect();
+    same!(unknown, <[&str; 0]>::default());
     Ok(())
 }
 
 fn more_devices(container: &mut Container) -> Test {
-    container.set("/linux/devices", json!([
-        { "path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 5, "gid": 6 },
-        { "path": "/dev/deep/er/block", "type": "b", "major": 7, "minor": 99, "fileMode": 0o600 },
-        { "path": "/dev/pipe", "type": "p", "fileMode": 0o622 },
-        { "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600 },
-    ]));
-    let script = "cd /dev; stat -c '%n %F %t:%T %a %u:%g' mine deep/er/block pipe null";
+    container.set(
+        "/linux/devices",
+        json!([
+            { "path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 5, "gid": 6 },
+            { "path": "/dev/deep/er/block", "type": "b", "major": 7, "minor": 99, "fileMode": 0o600 },
+            { "path": "/dev/also", "type": "u", "major": 1, "minor": 5, "fileMode": 0o600 },
+            { "path": "/dev/pipe", "type": "p", "fileMode": 0o622 },
+        ]),
+    );
+    let script = "cd /dev; stat -c '%n %F %t:%T %a %u:%g' mine deep/er/block also pipe";
     let output = container.run_script(script)?.success()?;
     same!(
         output.lines(),
         [
             "mine character special file 1:3 640 5:6",
             "deep/er/block block special file 7:63 600 0:0",
+            "also character special file 1:5 600 0:0",
             "pipe fifo 0:0 622 0:0",
-            "null character special file 1:3 600 0:0",
         ]
     );
     Ok(())
 }
 
-fn a_device_in_the_way(container: &mut Container) -> Test {
-    container.config["mounts"].as_array_mut().map(|mounts| mounts.drain(1..5).count());
-    fs::write(container.rootfs().join("dev/mine"), "")?;
+/// A mode is what it says, whatever the umask; none is 0666, and a default device can be had otherwise.
+fn device_modes(container: &mut Container) -> Test {
+    container.set("/process/user/umask", json!(0o077));
     container.set(
         "/linux/devices",
-        json!([{ "path": "/dev/mine", "type": "c", "major": 1, "minor": 3 }]),
+        json!([
+            { "path": "/dev/mine", "type": "c", "major": 1, "minor": 3 },
+            { "path": "/dev/full", "type": "c", "major": 1, "minor": 7, "fileMode": 0o600, "uid": 9 },
+        ]),
     );
+    let output = container.run_script("cd /dev; stat -c '%n %a %u' mine full zero")?.success()?;
+    same!(output.lines(), ["mine 666 0", "full 600 9", "zero 666 0"]);
+    Ok(())
+}
+
+/// A file that is there and is not the device must be an error.
+fn a_device_in_the_way(container: &mut Container) -> Test {
+    without_dev(container);
+    fs::write(container.rootfs().join("dev/mine"), "")?;
+    let device = json!({ "path": "/dev/mine", "type": "c", "major": 1, "minor": 3 });
+    container.set("/linux/devices", json!([device]));
     container.create_refused(&["/dev/mine"])
 }
 
-fn bind(container: &mut Container, options: &[&str]) -> Test {
-    let source = container.directory.join("source");
-    fs::create_dir_all(source.join("inner"))?;
-    fs::write(source.join("file"), "content\n")?;
+fn devices_outside_of_dev(container: &mut Container) -> Test {
+    let device =
+        json!({ "path": "/lib/device", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600 });
+    container.set("/linux/devices", json!([device]));
+    same!(container.run_script("stat -c %t:%T /lib/device")?.success()?.words(), ["1:3"]);
+    Ok(())
+}
+
+fn shared_memory(container: &mut Container) -> Test {
+    let script = "stat -c %a /dev/shm; df -k /dev/shm | tail -1 | awk '{ print $2 }'";
+    same!(container.run_script(script)?.success()?.words(), ["1777", "65536"]);
+    Ok(())
+}
+
+fn message_queues(container: &mut Container) -> Test {
     container
-        .push("/mounts", json!({ "destination": "/mnt", "source": source, "options": options }));
-    fs::create_dir_all(container.rootfs().join("mnt"))?;
-    Ok(())
-}
-
-fn bind_read_only(container: &mut Container) -> Test {
-    bind(container, &["bind", "ro"])?;
-    let output = container.run_script("cat /mnt/file; touch /mnt/new")?;
-    same!(output.stdout, "content\n");
-    ensure!(output.code != 0 && output.stderr.contains("Read-only"), "{output:?}");
-    fs::write(container.directory.join("source/file"), "still writable")?;
-    Ok(())
-}
-
-fn bind_attributes(container: &mut Container) -> Test {
-    bind(container, &["bind", "nosuid", "nodev", "noexec", "noatime", "suid"])?;
-    let output = container.run_script("grep ' /mnt ' /proc/self/mountinfo")?.success()?.stdout;
-    ensure!(output.contains("nodev,noexec,noatime") && !output.contains("nosuid"), "{output}");
-    Ok(())
-}
-
-fn recursive_bind(container: &mut Container) -> Test {
-    let mount = json!({ "destination": "/mnt", "source": "/sys", "options": ["rbind", "ro"] });
-    container.push("/mounts", mount);
-    fs::create_dir_all(container.rootfs().join("mnt"))?;
-    let output = container.run_script("ls -d /mnt/fs/cgroup/*; touch /mnt/x")?;
-    ensure!(output.stdout.contains("/mnt/fs/cgroup/"), "{output:?}");
-    ensure!(output.code != 0, "the mount is writable");
-    Ok(())
-}
-
-fn recursive_read_only(container: &mut Container) -> Test {
-    let mount = json!({ "destination": "/mnt", "source": "/dev", "options": ["rbind", "rro"] });
-    container.push("/mounts", mount);
-    fs::create_dir_all(container.rootfs().join("mnt"))?;
-    let output = container.run_script("grep ' /mnt' /proc/self/mountinfo")?.success()?.stdout;
-    ensure!(
-        output.lines().all(|line| line.split(' ').nth(5).is_some_and(|one| one.starts_with("ro"))),
-        "{output}"
-    );
-    Ok(())
-}
-
-fn a_file_is_bound(container: &mut Container) -> Test {
-    fs::write(container.directory.join("hosts"), "here\n")?;
-    let source = container.directory.join("hosts");
-    container.push(
-        "/mounts",
-        json!({ "destination": "/etc/new/hosts", "source": source, "options": ["bind"] }),
-    );
-    same!(container.run_script("cat /etc/new/hosts")?.success()?.stdout, "here\n");
-    Ok(())
-}
-
-fn mount_points_are_made(container: &mut Container) -> Test {
-    container
-        .push("/mounts", json!({ "destination": "/a/b/c", "type": "tmpfs", "source": "tmpfs" }));
-    same!(container.run_script("touch /a/b/c/x && echo made")?.success()?.stdout, "made\n");
-    Ok(())
-}
-
-fn tmpfs_options(container: &mut Container) -> Test {
-    let options = ["nosuid", "nodev", "size=8k", "mode=0777", "uid=7", "gid=8"];
-    container.push(
-        "/mounts",
-        json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": options }),
-    );
-    let output =
-        container.run_script("stat -c '%a %u:%g' /tmp; head -c 20000 /dev/zero > /tmp/x")?;
-    same!(output.lines(), ["777 7:8"]);
-    ensure!(output.code != 0, "more was written than fits: {output:?}");
-    Ok(())
-}
-
-fn tmpfs_read_only(container: &mut Container) -> Test {
-    let mount =
-        json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"] });
-    container.push("/mounts", mount);
-    let inner = json!({ "destination": "/tmp/inner", "type": "tmpfs", "source": "tmpfs" });
-    container.push("/mounts", inner);
-    let output = container.run_script("touch /tmp/inner/x && touch /tmp/x")?;
-    ensure!(output.code != 0 && output.stderr.contains("/tmp/x: Read-only"), "{output:?}");
-    Ok(())
-}
-
-fn tmpfs_copies_up(container: &mut Container) -> Test {
-    fs::create_dir_all(container.rootfs().join("data/sub"))?;
-    fs::write(container.rootfs().join("data/sub/file"), "kept\n")?;
-    std::os::unix::fs::symlink("sub/file", container.rootfs().join("data/link"))?;
-    let options = ["tmpcopyup"];
-    container.push(
-        "/mounts",
-        json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": options }),
-    );
-    let output = container
-        .run_script("cat /data/link; echo new > /data/sub/file; cat /data/sub/file")?
+        .run_script("touch /dev/mqueue/queue && grep -q QSIZE /dev/mqueue/queue")?
         .success()?;
-    same!(output.lines(), ["kept", "new"]);
-    same!(fs::read_to_string(container.rootfs().join("data/sub/file"))?, "kept\n");
     Ok(())
 }
 
-fn no_pivot(container: &mut Container) -> Test {
-    container.script("ls /; cat /etc/passwd | head -1");
-    container.save()?;
-    let output = container
-        .runtime(&["run", "--no-pivot", "--bundle", &container.bundle(), &container.id])?
-        .success()?;
-    ensure!(output.stdout.contains("root:x:0:0::/root:/bin/sh"), "{output:?}");
+/// A new instance: no terminal of the host is seen, and the first one is 0.
+fn terminals(container: &mut Container) -> Test {
+    let output = container.run_script("ls /dev/pts; stat -c %a /dev/pts/ptmx")?.success()?;
+    same!(output.words(), ["ptmx", "666"]);
+    let output = container.run_script("script -q -c tty /dev/null < /dev/null")?;
+    ensure!(output.stdout.contains("/dev/pts/0"), "{output:?}");
     Ok(())
 }
 
 fn cgroup_mount(container: &mut Container) -> Test {
-    let script =
-        "cat /proc/self/cgroup; grep -c ' - cgroup' /proc/self/mountinfo; touch /sys/fs/cgroup/x";
-    let output = container.run_script(script)?;
-    ensure!(output.code != 0, "the cgroups are writable");
-    for line in output.lines().iter().filter(|line| line.contains(':')) {
-        ensure!(line.ends_with(":/"), "not the root of the cgroup namespace: {line}");
+    let script = "for d in /sys/fs/cgroup/*/; do touch $d/x 2> /dev/null && echo $d; done; \
+                  mkdir /sys/fs/cgroup/x || grep -c ' /sys/fs/cgroup' /proc/self/mountinfo";
+    let output = container.run_script(script)?.success()?;
+    ensure!(output.words().len() == 1, "cgroups are writable: {output:?}");
+    Ok(())
+}
+
+/// With a cgroup namespace of its own the container is at the root of every hierarchy it sees.
+fn cgroup_mount_is_the_containers(container: &mut Container) -> Test {
+    let script = "cut -d: -f3 /proc/self/cgroup | sort -u; \
+                  find /sys/fs/cgroup/ -name cgroup.procs -exec cat {} + | sort -un | tail -1";
+    let output = container.run_script(script)?.success()?;
+    same!(output.lines()[0], "/");
+    // Only the container's own processes have numbers in its PID namespace; 0 is another's.
+    let last: u32 = output.lines().last().copied().unwrap_or_default().parse()?;
+    ensure!((1..20).contains(&last), "{output:?}");
+    Ok(())
+}
+
+fn cgroup_mount_without_cgroup_namespace(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "cgroup", None);
+    let script = "find /sys/fs/cgroup/ -name cgroup.procs -exec cat {} + | sort -un | head -1";
+    let output = container.run_script(script)?.success()?;
+    ensure!(output.words() == ["1"], "processes of others are seen: {output:?}");
+    Ok(())
+}
+
+fn cgroup_mount_can_be_writable(container: &mut Container) -> Test {
+    if container.runtime.view == View::Host {
+        return Err(Skip("only where all hierarchies are of one version".to_owned()).into());
     }
+    container.set("/mounts/6/options", json!(["nosuid", "noexec", "nodev"]));
+    let script = "cd /sys/fs/cgroup; [ -e cgroup.procs ] || cd pids; mkdir sub && rmdir sub && pwd";
+    container.run_script(script)?.success()?;
     Ok(())
 }
 
-fn propagation(container: &mut Container) -> Test {
-    bind(container, &["rbind", "rshared"])?;
-    let output = container.run_script("cat /proc/self/mountinfo")?.success()?.stdout;
-    ensure!(options(&output, "/mnt")?.contains("shared:"), "{output}");
-    ensure!(!options(&output, "/")?.contains("shared:"), "{output}");
+fn sys_of_the_host(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "network", None);
+    container.run_script("ls /sys/class/net/lo/ifindex")?.success()?;
     Ok(())
 }
 
-fn a_relative_destination(container: &mut Container) -> Test {
-    container.push("/mounts", json!({ "destination": "tmp", "type": "tmpfs", "source": "tmpfs" }));
-    container.run_script("touch /tmp/x")?.success()?;
+/// Nothing but the program: mount points are made.
+fn empty_image(container: &mut Container) -> Test {
+    let rootfs = container.rootfs();
+    let busybox = fs::read(rootfs.join("bin/busybox"))?;
+    fs::remove_dir_all(&rootfs)?;
+    fs::create_dir(&rootfs)?;
+    fs::write(rootfs.join("busybox"), busybox)?;
+    fs::set_permissions(rootfs.join("busybox"), fs::Permissions::from_mode(0o755))?;
+    container.set("/process/args", json!(["/busybox", "ls", "/"]));
+    same!(container.run()?.success()?.words(), ["busybox", "dev", "proc", "sys"]);
     Ok(())
-}
-
-fn an_empty_option(container: &mut Container) -> Test {
-    container.push("/mounts", json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["", "nodev"] }));
-    container.run_script("touch /tmp/x")?.success()?;
-    Ok(())
-}
-
-fn links_in_the_image_stay_inside(container: &mut Container) -> Test {
-    std::os::unix::fs::symlink(&container.victim, container.rootfs().join("way"))?;
-    let mount = json!({ "destination": "/way/out", "type": "tmpfs", "source": "tmpfs" });
-    container.push("/mounts", mount);
-    // A link that leads nowhere in the container is refused, one that leads somewhere is followed.
-    let _ = container.run_script("true")?;
-    same!(fs::read_dir(&container.victim)?.count(), 0);
-    fs::create_dir_all(container.rootfs().join(container.victim.strip_prefix("/")?))?;
-    container.run_script("touch /way/out/x")?.success()?;
-    same!(fs::read_dir(&container.victim)?.count(), 0);
-    Ok(())
-}
-
-fn cwd_is_made(container: &mut Container) -> Test {
-    container.set("/process/cwd", json!("/work/here"));
-    same!(container.run_script("pwd")?.success()?.stdout, "/work/here\n");
-    Ok(())
-}
-
-fn bundle_relative_source(container: &mut Container) -> Test {
-    fs::create_dir_all(container.directory.join("data"))?;
-    fs::write(container.directory.join("data/x"), "found\n")?;
-    container
-        .push("/mounts", json!({ "destination": "/tmp", "source": "data", "options": ["bind"] }));
-    same!(container.run_script("cat /tmp/x")?.success()?.stdout, "found\n");
-    Ok(())
-}
-
-fn mounts_on_proc_are_refused(container: &mut Container) -> Test {
-    let mount = json!({ "destination": "/proc/sys", "type": "tmpfs", "source": "tmpfs" });
-    container.push("/mounts", mount);
-    container.create_refused(&["inside /proc"])
 }

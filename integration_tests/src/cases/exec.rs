@@ -1,0 +1,323 @@
+//! `exec`: another process in the container.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::{Test, cases, same};
+use crate::command::wait_until;
+use crate::container::Container;
+
+cases!("exec":
+    joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags,
+    process_file, broken_process_file, added_capability, added_capability_is_not_inheritable,
+    no_new_privileges_can_be_set, detached, pid_file, standard_input, preserved_descriptors,
+    descriptors, exit_codes, program_errors, in_created, in_paused, in_stopped, is_in_the_cgroup,
+    flags_after_the_id_are_the_programs, capabilities_are_the_containers, home_of_the_user,
+    missing_cwd, processes_end_with_the_container, in_a_user_namespace,
+);
+
+fn joins_every_namespace(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let kinds = ["pid", "net", "ipc", "uts", "mnt", "cgroup", "user"];
+    let script =
+        "for kind in pid net ipc uts mnt cgroup user; do readlink /proc/self/ns/$kind; done";
+    let output = container.exec(&["sh", "-c", script])?.success()?;
+    for (line, kind) in output.lines().iter().zip(kinds) {
+        let link = fs::read_link(format!("/proc/{}/ns/{kind}", container.pid()?))?;
+        same!(*line, link.display().to_string());
+    }
+    same!(output.lines().len(), kinds.len());
+    Ok(())
+}
+
+fn has_the_containers_defaults(container: &mut Container) -> Test {
+    container.set("/process/user", json!({ "uid": 1000, "gid": 1001, "additionalGids": [7, 8] }));
+    container.set("/process/cwd", json!("/tmp"));
+    container.push("/process/env", json!("GREETING=hello"));
+    container.set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 77, "hard": 78 }]));
+    container.set("/process/oomScoreAdj", json!(55));
+    container.start_idle()?;
+    let script = "id -u; id -g; pwd; echo $GREETING; ulimit -n; cat /proc/self/oom_score_adj; \
+                  grep -E 'Groups|NoNewPrivs' /proc/self/status; hostname";
+    let output = container.exec(&["sh", "-c", script])?.success()?;
+    same!(
+        output.words(),
+        [
+            "1000",
+            "1001",
+            "/tmp",
+            "hello",
+            "77",
+            "55",
+            "Groups:",
+            "7",
+            "8",
+            "NoNewPrivs:",
+            "1",
+            "box"
+        ]
+    );
+    Ok(())
+}
+
+fn umask_is_the_containers(container: &mut Container) -> Test {
+    container.set("/process/user/umask", json!(0o077));
+    container.start_idle()?;
+    same!(container.exec(&["sh", "-c", "umask"])?.success()?.lines(), ["0077"]);
+    Ok(())
+}
+
+fn flags(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let flags = [
+        "--env",
+        "A=1",
+        "--env",
+        "B=2",
+        "--cwd",
+        "/tmp",
+        "--user",
+        "5:6",
+        "--additional-gids",
+        "7",
+    ];
+    let script = "echo $A $B; pwd; id -u; id -g; grep Groups /proc/self/status";
+    let output = container.exec_with(&flags, &["sh", "-c", script])?.success()?;
+    same!(output.words(), ["1", "2", "/tmp", "5", "6", "Groups:", "7"]);
+    Ok(())
+}
+
+fn short_flags(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let flags = ["-e", "A=1", "-u", "5", "-g", "7"];
+    let script = "echo $A; id -u; grep Groups /proc/self/status";
+    let output = container.exec_with(&flags, &["sh", "-c", script])?.success()?;
+    same!(output.words(), ["1", "5", "Groups:", "7"]);
+    Ok(())
+}
+
+fn process(args: &[&str]) -> Value {
+    json!({ "user": { "uid": 3, "gid": 4 }, "args": args, "env": ["PATH=/bin", "X=y"], "cwd": "/tmp" })
+}
+
+fn process_file(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let args = ["sh", "-c", "id -u; id -g; echo $X; pwd; grep CapEff /proc/self/status"];
+    fs::write(container.file("process.json"), process(&args).to_string())?;
+    for flag in ["--process", "-p"] {
+        let id = container.id.clone();
+        let output = container.runtime(&["exec", flag, &container.file("process.json"), &id])?;
+        same!(output.success()?.words(), ["3", "4", "y", "/tmp", "CapEff:", "0000000000000000"]);
+    }
+    Ok(())
+}
+
+fn broken_process_file(container: &mut Container) -> Test {
+    container.start_idle()?;
+    fs::write(container.file("process.json"), "{ \"args\": [\"true\"], ")?;
+    let id = container.id.clone();
+    for file in ["process.json", "no-such-file"] {
+        let output = container.runtime(&["exec", "--process", &container.file(file), &id])?;
+        ensure!(output.code == 255, "{file}: {output:?}");
+    }
+    Ok(())
+}
+
+fn capability_sets(text: &str) -> Vec<&str> {
+    text.split_whitespace().skip(1).step_by(2).collect()
+}
+
+const NET_RAW: u64 = 1 << 13;
+
+fn added_capability(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let flags = ["--cap", "CAP_NET_RAW"];
+    let output = container.exec_with(&flags, &["grep", "^Cap", "/proc/self/status"])?.success()?;
+    let sets = capability_sets(&output.stdout);
+    for at in 1..4 {
+        ensure!(u64::from_str_radix(sets[at], 16)? & NET_RAW != 0, "{sets:?}");
+    }
+    Ok(())
+}
+
+/// CVE-2022-29162: an inheritable capability turns into more at the next execve.
+fn added_capability_is_not_inheritable(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let flags = ["--cap", "CAP_NET_RAW"];
+    let output = container.exec_with(&flags, &["grep", "^Cap", "/proc/self/status"])?.success()?;
+    let sets = capability_sets(&output.stdout);
+    same!((sets[0], sets[4]), ("0000000000000000", "0000000000000000"));
+    Ok(())
+}
+
+fn capabilities_are_the_containers(container: &mut Container) -> Test {
+    container.set("/process/capabilities/bounding", json!(["CAP_KILL", "CAP_CHOWN"]));
+    container.set("/process/capabilities/permitted", json!(["CAP_KILL"]));
+    container.set("/process/capabilities/effective", json!(["CAP_KILL"]));
+    container.start_idle()?;
+    let output = container.exec(&["grep", "^Cap", "/proc/self/status"])?.success()?;
+    // execve by root with no_new_privs keeps permitted within bounding.
+    let sets = capability_sets(&output.stdout);
+    same!(sets[3], "0000000000000021");
+    same!(sets[2], sets[1]);
+    Ok(())
+}
+
+fn no_new_privileges_can_be_set(container: &mut Container) -> Test {
+    container.set("/process/noNewPrivileges", json!(false));
+    container.start_idle()?;
+    let args = ["grep", "-c", "NoNewPrivs:.1", "/proc/self/status"];
+    same!(container.exec(&args)?.lines(), ["0"]);
+    same!(container.exec_with(&["--no-new-privs"], &args)?.lines(), ["1"]);
+    Ok(())
+}
+
+fn detached(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let pid_file = container.file("exec.pid");
+    container.exec_with(&["--detach", "--pid-file", &pid_file], &["sleep", "54321"])?.success()?;
+    let pid: i64 = fs::read_to_string(&pid_file)?.parse()?;
+    let line = || Ok(fs::read(format!("/proc/{pid}/cmdline"))? == b"sleep\x0054321\0");
+    wait_until("the program", line)?;
+    ensure!(container.pids()?.contains(&pid), "{pid} is not in the container");
+    Ok(())
+}
+
+fn pid_file(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let pid_file = container.file("exec.pid");
+    container.exec_with(&["--pid-file", &pid_file], &["true"])?.success()?;
+    let pid = fs::read_to_string(&pid_file)?;
+    ensure!(!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()), "{pid:?}");
+    Ok(())
+}
+
+fn standard_input(container: &mut Container) -> Test {
+    container.start_idle()?;
+    fs::write(container.file("input"), "one\ntwo\n")?;
+    let command = container.command(&["exec", &container.id, "cat"]);
+    let input = Stdio::from(fs::File::open(container.file("input"))?);
+    same!(container.finish_command(command, input)?.success()?.stdout, "one\ntwo\n");
+    Ok(())
+}
+
+fn preserved_descriptors(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let runtime = container.command(&["exec", "--preserve-fds", "2", &container.id]);
+    let args = ["ls", "/proc/self/fd"];
+    let output = super::process::with_two_descriptors(container, &runtime, &args)?;
+    same!(output.lines(), ["0", "1", "2", "3", "4", "5"]);
+    Ok(())
+}
+
+fn descriptors(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let runtime = container.command(&["exec", &container.id]);
+    // The one beside the three is the directory that ls reads.
+    let output =
+        super::process::with_two_descriptors(container, &runtime, &["ls", "/proc/self/fd"])?;
+    same!(output.lines(), ["0", "1", "2", "3"]);
+    Ok(())
+}
+
+fn exit_codes(container: &mut Container) -> Test {
+    container.start_idle()?;
+    same!(container.exec(&["sh", "-c", "exit 9"])?.code, 9);
+    same!(container.exec(&["sh", "-c", "kill -9 $$"])?.code, 137);
+    same!(container.exec(&["sh", "-c", "kill -15 $$"])?.code, 143);
+    Ok(())
+}
+
+/// With the texts that engines turn into the exit codes 127 and 126.
+fn program_errors(container: &mut Container) -> Test {
+    container.start_idle()?;
+    for (program, words) in [
+        ("nosuch", "exec: \"nosuch\": executable file not found in $PATH"),
+        ("/no/such", "exec: \"/no/such\": stat /no/such: no such file or directory"),
+        ("/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
+    ] {
+        container.exec(&[program])?.fails(255, &[words])?;
+    }
+    Ok(())
+}
+
+fn in_created(container: &mut Container) -> Test {
+    container.create()?.success()?;
+    same!(container.exec(&["echo", "hello"])?.success()?.stdout, "hello\n");
+    same!(container.state()?["status"], "created");
+    Ok(())
+}
+
+fn in_paused(container: &mut Container) -> Test {
+    container.start_idle()?;
+    container.verb("pause")?.success()?;
+    let words = "cannot exec in a paused container (use --ignore-paused to override)";
+    container.exec(&["true"])?.fails(255, &[words])?;
+    container.verb("resume")?.success()?;
+    container.exec(&["true"])?.success()?;
+    Ok(())
+}
+
+fn in_stopped(container: &mut Container) -> Test {
+    container.start_script("true")?;
+    container.wait_for("stopped")?;
+    container.exec(&["true"])?.fails(255, &["cannot exec in a stopped container"])
+}
+
+fn is_in_the_cgroup(container: &mut Container) -> Test {
+    container.start_idle()?;
+    container.exec_with(&["--detach"], &["sleep", "50"])?.success()?;
+    let pids = container.pids()?;
+    same!(pids.len(), 2);
+    let cgroup = |pid: i64| fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    same!(cgroup(pids[0])?, cgroup(pids[1])?);
+    Ok(())
+}
+
+fn flags_after_the_id_are_the_programs(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let output = container.exec(&["echo", "--user", "1", "-t", "--", "-x"])?.success()?;
+    same!(output.stdout, "--user 1 -t -- -x\n");
+    Ok(())
+}
+
+fn home_of_the_user(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let output = container.exec_with(&["--user", "1000"], &["sh", "-c", "echo $HOME"])?;
+    same!(output.success()?.lines(), ["/home"]);
+    Ok(())
+}
+
+fn missing_cwd(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let output = container.exec_with(&["--cwd", "/etc/passwd"], &["true"])?;
+    output.fails(255, &["not a directory"])?;
+    let output = container.exec_with(&["--cwd", "relative"], &["true"])?;
+    ensure!(output.code == 255, "a relative working directory: {output:?}");
+    Ok(())
+}
+
+/// What an exec leaves running ends with the container, and does not keep it.
+fn processes_end_with_the_container(container: &mut Container) -> Test {
+    container.start_idle()?;
+    container.exec_with(&["--detach"], &["sh", "-c", "trap '' TERM; sleep 50"])?.success()?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
+    container.nothing_left()
+}
+
+fn in_a_user_namespace(container: &mut Container) -> Test {
+    crate::config::add_user_namespace(&mut container.config);
+    container.start_idle()?;
+    let output = container.exec(&["sh", "-c", "id -u; cat /proc/self/uid_map"])?.success()?;
+    same!(output.words(), ["0", "0", "100000", "65536"]);
+    let pids = container.pids()?;
+    let status = fs::read_to_string(format!("/proc/{}/status", pids[0]))?;
+    let uid = status.lines().find(|line| line.starts_with("Uid:")).context("no uid")?;
+    ensure!(uid.contains("100000"), "{uid}");
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The log, which engines parse.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use super::{Test, cases, same};
+use crate::container::Container;
+
+cases!("log":
+    json_is_one_line, json_on_standard_error, text_to_a_file, text_on_standard_error, is_appended_to,
+    nothing_on_success, unknown_format, file_that_cannot_be_opened, quotes_are_escaped,
+);
+
+/// A date and time as RFC 3339 writes it.
+pub(super) fn is_time(text: &str) -> bool {
+    let form = "dddd-dd-ddTdd:dd:dd";
+    let (start, zone) = text.split_at(text.len().min(form.len()));
+    let fits = |(one, form): (char, char)| match form {
+        'd' => one.is_ascii_digit(),
+        form => one == form,
+    };
+    let zone = zone.trim_start_matches(|one: char| one == '.' || one.is_ascii_digit());
+    let is_offset = zone.len() == 6 && (zone.starts_with('+') || zone.starts_with('-'));
+    start.len() == form.len()
+        && start.chars().zip(form.chars()).all(fits)
+        && (zone == "Z" || is_offset)
+}
+
+/// A create that fails, with only these flags before it. The words of its error.
+fn fail_with(container: &mut Container, flags: &[&str]) -> anyhow::Result<crate::command::Output> {
+    container.set("/process/args", json!(["nosuch"]));
+    container.save()?;
+    let mut command = container.bare_command();
+    command.arg("--root").arg(container.root()).args(flags);
+    command.args(["create", "--bundle", &container.bundle(), &container.id]);
+    container.finish_command(command, Stdio::null())
+}
+
+const WORDS: &str = "exec: \"nosuch\": executable file not found in $PATH";
+
+/// containerd reads the last line, Podman the whole file as one object.
+fn json_is_one_line(container: &mut Container) -> Test {
+    let path = container.file("log.json");
+    let output = fail_with(container, &["--log", &path, "--log-format", "json"])?;
+    same!(output.code, 1);
+    same!((output.log.lines().count(), output.log.ends_with('\n')), (1, true));
+    let record: Value = serde_json::from_str(&output.log)?;
+    let keys: Vec<&String> = record.as_object().into_iter().flat_map(|all| all.keys()).collect();
+    same!(keys, ["level", "msg", "time"]);
+    same!(record["level"], "error");
+    ensure!(is_time(record["time"].as_str().unwrap_or_default()), "{record}");
+    ensure!(record["msg"].as_str().is_some_and(|text| text.contains(WORDS)), "{record}");
+    // conmon shows what is here if it cannot parse the log.
+    ensure!(output.stderr.contains(WORDS), "standard error: {:?}", output.stderr);
+    same!(output.stdout, "");
+    Ok(())
+}
+
+fn json_on_standard_error(container: &mut Container) -> Test {
+    let output = fail_with(container, &["--log-format", "json"])?;
+    let record: Value = serde_json::from_str(&output.stderr)?;
+    same!(record["level"], "error");
+    ensure!(record["msg"].as_str().is_some_and(|text| text.contains(WORDS)), "{record}");
+    Ok(())
+}
+
+fn text_to_a_file(container: &mut Container) -> Test {
+    let path = container.file("log.txt");
+    let output = fail_with(container, &["--log", &path])?;
+    let log = fs::read_to_string(&path)?;
+    same!(log.lines().count(), 1);
+    ensure!(log.contains("level=error") && log.contains("msg=") && log.contains("time="), "{log}");
+    ensure!(log.contains("executable file not found in $PATH"), "{log}");
+    ensure!(output.stderr.contains(WORDS), "standard error: {:?}", output.stderr);
+    Ok(())
+}
+
+fn text_on_standard_error(container: &mut Container) -> Test {
+    let output = fail_with(container, &[])?;
+    same!(output.stderr.lines().count(), 1);
+    ensure!(output.stderr.contains("executable file not found in $PATH"), "{:?}", output.stderr);
+    Ok(())
+}
+
+fn is_appended_to(container: &mut Container) -> Test {
+    let path = container.file("log.txt");
+    fs::write(&path, "before\n")?;
+    fail_with(container, &["--log", &path])?;
+    fail_with(container, &["--log", &path])?;
+    let log = fs::read_to_string(&path)?;
+    same!((log.lines().count(), log.lines().next()), (3, Some("before")));
+    Ok(())
+}
+
+fn nothing_on_success(container: &mut Container) -> Test {
+    let path = container.file("log.txt");
+    container.save()?;
+    for format in ["text", "json"] {
+        let mut command = container.bare_command();
+        command.arg("--root").arg(container.root()).args(["--log", &path, "--log-format", format]);
+        command.args(["run", "--bundle", &container.bundle(), &container.id]);
+        let output = container.finish_command(command, Stdio::null())?.success()?;
+        same!(output.stderr, "");
+        same!(fs::read_to_string(&path).unwrap_or_default(), "");
+    }
+    Ok(())
+}
+
+fn unknown_format(container: &mut Container) -> Test {
+    let output = fail_with(container, &["--log-format", "xml"])?;
+    container.refused(&output, &["xml"])
+}
+
+fn file_that_cannot_be_opened(container: &mut Container) -> Test {
+    let output = fail_with(container, &["--log", "/no/such/directory/log"])?;
+    container.refused(&output, &["/no/such/directory/log"])
+}
+
+fn quotes_are_escaped(container: &mut Container) -> Test {
+    container.set("/process/args", json!(["a\"b\\c\nd\u{1}e"]));
+    container.save()?;
+    let output = container.runtime(&["create", "--bundle", &container.bundle(), &container.id])?;
+    same!(output.log.lines().count(), 1);
+    let record: Value = serde_json::from_str(&output.log)?;
+    ensure!(record["msg"].as_str().is_some_and(|text| !text.contains('\n')), "{record}");
+    Ok(())
+}

@@ -1,0 +1,508 @@
+//! `mounts`: bind mounts, options, propagation, and where mounts go.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::{Test, cases, same};
+use crate::container::Container;
+
+cases!("mounts":
+    bind_read_only, bind_attributes, bind_clears_attributes, bind_keeps_what_the_host_set,
+    bind_of_a_file, bind_of_a_link, bind_of_a_socket, bind_from_the_bundle, bind_by_option_alone,
+    recursive_bind, bind_alone_is_not_recursive, read_only_is_not_recursive, recursive_read_only,
+    recursive_attributes, every_option_on_a_tmpfs, symlinks_are_not_followed, tmpfs_options,
+    tmpfs_read_only, tmpfs_copies_up, strictatime_is_no_data, mount_points_are_made, mount_point_is_a_file,
+    destination_is_a_link, relative_destination, dots_in_the_destination, order_of_mounts,
+    hides_what_was_there, propagation_of_a_mount, propagation_of_the_root, nothing_comes_from_the_host,
+    slave_gets_the_hosts_mounts, empty_option, no_options, no_pivot, many_mounts, inside_proc_is_refused,
+);
+
+/// The attributes, the optional fields and what follows the dash, of the topmost mount on a path.
+struct Mount<'a> {
+    attributes: Vec<&'a str>,
+    propagation: Vec<&'a str>,
+    kind: &'a str,
+    data: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn find(mountinfo: &'a str, path: &str) -> anyhow::Result<Self> {
+        let lines: Vec<Vec<&str>> =
+            mountinfo.lines().map(|line| line.split(' ').collect()).collect();
+        let line = lines.iter().rfind(|line| line.get(4) == Some(&path));
+        let line = line.with_context(|| format!("{path} is not mounted: {mountinfo}"))?;
+        let dash = line.iter().position(|word| *word == "-").context("no dash")?;
+        Ok(Self {
+            attributes: line[5].split(',').collect(),
+            propagation: line[6..dash].to_vec(),
+            kind: line[dash + 1],
+            data: line[dash + 3],
+        })
+    }
+
+    fn has(&self, attribute: &str) -> bool {
+        self.attributes.contains(&attribute)
+    }
+}
+
+/// A directory with the file `file` and the directory `inner`, bound on /mnt.
+fn bind(container: &mut Container, options: &[&str]) -> Test {
+    let source = container.directory.join("source");
+    fs::create_dir_all(source.join("inner"))?;
+    fs::write(source.join("file"), "content\n")?;
+    container.mount(json!({ "destination": "/mnt", "source": source, "options": options }));
+    Ok(())
+}
+
+/// The container's mountinfo.
+fn mountinfo(container: &mut Container) -> anyhow::Result<String> {
+    Ok(container.run_script("cat /proc/self/mountinfo")?.success()?.stdout)
+}
+
+fn bind_read_only(container: &mut Container) -> Test {
+    bind(container, &["bind", "ro"])?;
+    let output = container.run_script("cat /mnt/file; touch /mnt/new")?;
+    same!(output.stdout, "content\n");
+    ensure!(output.code != 0 && output.stderr.contains("Read-only"), "{output:?}");
+    fs::write(container.file("source/file"), "still writable")?;
+    Ok(())
+}
+
+fn bind_attributes(container: &mut Container) -> Test {
+    bind(container, &["bind", "nosuid", "nodev", "noexec", "noatime"])?;
+    let text = mountinfo(container)?;
+    let mount = Mount::find(&text, "/mnt")?;
+    for attribute in ["rw", "nosuid", "nodev", "noexec", "noatime"] {
+        ensure!(mount.has(attribute), "{:?} has no {attribute}", mount.attributes);
+    }
+    let output = container.run_script("cp /bin/busybox /mnt/program && /mnt/program true")?;
+    ensure!(output.stderr.contains("Permission denied"), "{output:?}");
+    Ok(())
+}
+
+/// Of an option and its opposite the last one counts.
+fn bind_clears_attributes(container: &mut Container) -> Test {
+    let options = ["bind", "nosuid", "nodev", "noexec", "ro", "suid", "dev", "exec", "rw"];
+    bind(container, &options)?;
+    let text = mountinfo(container)?;
+    let mount = Mount::find(&text, "/mnt")?;
+    ensure!(mount.has("rw"), "{:?}", mount.attributes);
+    for attribute in ["nosuid", "nodev", "noexec"] {
+        ensure!(!mount.has(attribute), "{:?} has {attribute}", mount.attributes);
+    }
+    Ok(())
+}
+
+/// A bind mount takes over the attributes of what it shows, of which it names none.
+fn bind_keeps_what_the_host_set(container: &mut Container) -> Test {
+    container.mount(json!({ "destination": "/mnt", "source": "/proc", "options": ["bind", "ro"] }));
+    let own = fs::read_to_string("/proc/self/mountinfo")?;
+    let own = Mount::find(&own, "/proc")?.attributes;
+    let text = mountinfo(container)?;
+    let mount = Mount::find(&text, "/mnt")?;
+    for attribute in own.iter().filter(|one| one.starts_with("no")) {
+        ensure!(mount.has(attribute), "{:?} has no {attribute}", mount.attributes);
+    }
+    ensure!(mount.has("ro"), "{:?}", mount.attributes);
+    Ok(())
+}
+
+fn bind_of_a_file(container: &mut Container) -> Test {
+    fs::write(container.file("hosts"), "here\n")?;
+    let source = container.file("hosts");
+    for destination in ["/etc/hosts", "/new/directory/hosts", "/etc/passwd"] {
+        container
+            .mount(json!({ "destination": destination, "source": source, "options": ["bind"] }));
+    }
+    let output = container.run_script("cat /etc/hosts /new/directory/hosts /etc/passwd")?;
+    same!(output.success()?.stdout, "here\nhere\nhere\n");
+    Ok(())
+}
+
+/// The source of a bind mount is the caller's path, and may be a link.
+fn bind_of_a_link(container: &mut Container) -> Test {
+    fs::write(container.file("hosts"), "here\n")?;
+    symlink("hosts", container.file("link"))?;
+    let source = container.file("link");
+    container.mount(json!({ "destination": "/etc/hosts", "source": source, "options": ["bind"] }));
+    same!(container.run_script("cat /etc/hosts")?.success()?.stdout, "here\n");
+    Ok(())
+}
+
+fn bind_of_a_socket(container: &mut Container) -> Test {
+    let path = container.victim.join("s");
+    let _listener = std::os::unix::net::UnixListener::bind(&path)?;
+    container.mount(json!({ "destination": "/etc/socket", "source": path, "options": ["bind"] }));
+    same!(container.run_script("stat -c %F /etc/socket")?.success()?.stdout, "socket\n");
+    Ok(())
+}
+
+fn bind_from_the_bundle(container: &mut Container) -> Test {
+    fs::create_dir_all(container.file("data"))?;
+    fs::write(container.file("data/x"), "found\n")?;
+    container.mount(json!({ "destination": "/tmp", "source": "data", "options": ["bind"] }));
+    same!(container.run_script("cat /tmp/x")?.success()?.stdout, "found\n");
+    Ok(())
+}
+
+/// With the option, the type is a dummy.
+fn bind_by_option_alone(container: &mut Container) -> Test {
+    for kind in ["none", "bind", "tmpfs", ""] {
+        bind(container, &["rbind"])?;
+        let last = container.config["mounts"].as_array().map_or(0, Vec::len) - 1;
+        container.set(&format!("/mounts/{last}/type"), json!(kind));
+    }
+    same!(container.run_script("cat /mnt/file")?.success()?.stdout, "content\n");
+    Ok(())
+}
+
+fn bind_sys(container: &mut Container, options: &[&str]) {
+    container.mount(json!({ "destination": "/mnt", "source": "/sys", "options": options }));
+}
+
+fn recursive_bind(container: &mut Container) -> Test {
+    bind_sys(container, &["rbind"]);
+    let text = mountinfo(container)?;
+    Mount::find(&text, "/mnt/fs/cgroup").map(drop)
+}
+
+fn bind_alone_is_not_recursive(container: &mut Container) -> Test {
+    bind_sys(container, &["bind"]);
+    let text = mountinfo(container)?;
+    ensure!(Mount::find(&text, "/mnt/fs/cgroup").is_err(), "{text}");
+    Ok(())
+}
+
+fn read_only_is_not_recursive(container: &mut Container) -> Test {
+    bind_sys(container, &["rbind", "ro"]);
+    let text = mountinfo(container)?;
+    ensure!(Mount::find(&text, "/mnt")?.has("ro"), "{text}");
+    ensure!(Mount::find(&text, "/mnt/fs/cgroup")?.has("rw"), "{text}");
+    Ok(())
+}
+
+fn recursive_read_only(container: &mut Container) -> Test {
+    bind_sys(container, &["rbind", "rro"]);
+    let text = mountinfo(container)?;
+    ensure!(Mount::find(&text, "/mnt")?.has("ro"), "{text}");
+    ensure!(Mount::find(&text, "/mnt/fs/cgroup")?.has("ro"), "{text}");
+    Ok(())
+}
+
+fn recursive_attributes(container: &mut Container) -> Test {
+    for (set, attribute, clear) in [
+        ("rro", "ro", "rrw"),
+        ("rnosuid", "nosuid", "rsuid"),
+        ("rnodev", "nodev", "rdev"),
+        ("rnoexec", "noexec", "rexec"),
+        ("rnodiratime", "nodiratime", "rdiratime"),
+        ("rnoatime", "noatime", "ratime"),
+        ("rrelatime", "relatime", "rnorelatime"),
+        ("rnosymfollow", "nosymfollow", "rsymfollow"),
+    ] {
+        for (options, expected) in [(vec!["rbind", set], true), (vec!["rbind", set, clear], false)]
+        {
+            bind_sys(container, &options);
+            let text = mountinfo(container)?;
+            for path in ["/mnt", "/mnt/fs/cgroup"] {
+                let has = Mount::find(&text, path)?.has(attribute);
+                // Without any of the three, access times are relative anyway.
+                let decided = expected || attribute != "relatime";
+                ensure!(has == expected || !decided, "{options:?} on {path}: {text}");
+            }
+            container.config["mounts"].as_array_mut().and_then(Vec::pop);
+        }
+    }
+    Ok(())
+}
+
+/// Each option that the specification says must or should be known, and what it shows.
+const OPTIONS: [(&str, &str); 41] = [
+    ("async", ""),
+    ("atime", ""),
+    ("defaults", ""),
+    ("dev", ""),
+    ("diratime", ""),
+    ("dirsync", "dirsync"),
+    ("exec", ""),
+    ("iversion", ""),
+    ("lazytime", "lazytime"),
+    ("loud", ""),
+    ("noatime", "noatime"),
+    ("nodev", "nodev"),
+    ("nodiratime", "nodiratime"),
+    ("noexec", "noexec"),
+    ("noiversion", ""),
+    ("nolazytime", ""),
+    ("norelatime", ""),
+    ("nostrictatime", ""),
+    ("nosuid", "nosuid"),
+    ("nosymfollow", "nosymfollow"),
+    ("private", ""),
+    ("rprivate", ""),
+    ("relatime", "relatime"),
+    ("ro", "ro"),
+    ("rw", "rw"),
+    ("shared", "shared:"),
+    ("rshared", "shared:"),
+    ("slave", ""),
+    ("rslave", ""),
+    ("silent", ""),
+    ("strictatime", ""),
+    ("suid", ""),
+    ("symfollow", ""),
+    ("sync", "sync"),
+    ("unbindable", "unbindable"),
+    ("runbindable", "unbindable"),
+    ("rro", "ro"),
+    ("rnosuid", "nosuid"),
+    ("rnodev", "nodev"),
+    ("rnoexec", "noexec"),
+    ("rnoatime", "noatime"),
+];
+
+fn every_option_on_a_tmpfs(container: &mut Container) -> Test {
+    for (at, (option, _)) in OPTIONS.iter().enumerate() {
+        let destination = format!("/mnt/{at}");
+        container.mount(
+            json!({ "destination": destination, "type": "tmpfs", "source": "x", "options": [option] }),
+        );
+    }
+    let text = mountinfo(container)?;
+    for (at, (option, shown)) in OPTIONS.iter().enumerate() {
+        let line = text.lines().find(|line| line.contains(&format!(" /mnt/{at} ")));
+        let line = line.with_context(|| format!("{option}: not mounted"))?;
+        ensure!(line.contains(shown), "{option}: {line}");
+    }
+    Ok(())
+}
+
+fn symlinks_are_not_followed(container: &mut Container) -> Test {
+    bind(container, &["bind", "nosymfollow"])?;
+    symlink("file", container.file("source/link"))?;
+    let output = container.run_script("cat /mnt/file && cat /mnt/link")?;
+    same!(output.stdout, "content\n");
+    ensure!(output.code != 0, "{output:?}");
+    Ok(())
+}
+
+fn tmpfs(options: &[&str]) -> Value {
+    json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": options })
+}
+
+fn tmpfs_options(container: &mut Container) -> Test {
+    container.mount(tmpfs(&["nosuid", "nodev", "size=8k", "mode=0713", "uid=7", "gid=8"]));
+    let script = "stat -c '%a %u:%g' /tmp; head -c 20000 /dev/zero > /tmp/x";
+    let output = container.run_script(script)?;
+    same!(output.lines(), ["713 7:8"]);
+    ensure!(output.stderr.contains("No space"), "{output:?}");
+    Ok(())
+}
+
+/// What is below a read-only tmpfs can still be made and mounted.
+fn tmpfs_read_only(container: &mut Container) -> Test {
+    container.mount(tmpfs(&["ro"]));
+    container.mount(json!({ "destination": "/tmp/inner", "type": "tmpfs", "source": "tmpfs" }));
+    let output = container.run_script("touch /tmp/inner/x && echo made; touch /tmp/x")?;
+    same!(output.stdout, "made\n");
+    ensure!(output.code != 0 && output.stderr.contains("/tmp/x: Read-only"), "{output:?}");
+    Ok(())
+}
+
+fn tmpfs_copies_up(container: &mut Container) -> Test {
+    fs::create_dir_all(container.rootfs().join("data/sub"))?;
+    fs::write(container.rootfs().join("data/sub/file"), "kept\n")?;
+    symlink("sub/file", container.rootfs().join("data/link"))?;
+    let mut mount = tmpfs(&["tmpcopyup"]);
+    mount["destination"] = json!("/data");
+    container.mount(mount);
+    let script = "cat /data/link; echo new > /data/sub/file; cat /data/sub/file";
+    same!(container.run_script(script)?.success()?.lines(), ["kept", "new"]);
+    same!(fs::read_to_string(container.rootfs().join("data/sub/file"))?, "kept\n");
+    Ok(())
+}
+
+fn strictatime_is_no_data(container: &mut Container) -> Test {
+    container.mount(tmpfs(&["nosuid", "strictatime"]));
+    let text = mountinfo(container)?;
+    let mount = Mount::find(&text, "/tmp")?;
+    ensure!(!mount.has("relatime") && !mount.has("noatime"), "{:?}", mount.attributes);
+    same!((mount.kind, mount.data.contains("strictatime")), ("tmpfs", false));
+    Ok(())
+}
+
+fn mount_points_are_made(container: &mut Container) -> Test {
+    container.mount(json!({ "destination": "/a/b/c", "type": "tmpfs", "source": "tmpfs" }));
+    let output = container.run_script("touch /a/b/c/x && stat -c '%a %u' /a /a/b")?;
+    same!(output.success()?.lines(), ["755 0", "755 0"]);
+    Ok(())
+}
+
+fn mount_point_is_a_file(container: &mut Container) -> Test {
+    fs::create_dir_all(container.file("data"))?;
+    let source = container.file("data");
+    container.mount(json!({ "destination": "/etc/passwd", "source": source, "options": ["bind"] }));
+    container.create_refused(&["/etc/passwd", "not a directory"])
+}
+
+/// Links in the image are followed within the image.
+fn destination_is_a_link(container: &mut Container) -> Test {
+    fs::create_dir_all(container.rootfs().join("real/place"))?;
+    symlink("/real", container.rootfs().join("absolute"))?;
+    symlink("../../../real", container.rootfs().join("upwards"))?;
+    for (at, destination) in ["/absolute/place", "/upwards/new"].into_iter().enumerate() {
+        fs::create_dir_all(container.file(&format!("data{at}")))?;
+        fs::write(container.file(&format!("data{at}/x")), format!("{at}\n"))?;
+        let source = format!("data{at}");
+        container
+            .mount(json!({ "destination": destination, "source": source, "options": ["bind"] }));
+    }
+    same!(container.run_script("cat /real/place/x /real/new/x")?.success()?.stdout, "0\n1\n");
+    Ok(())
+}
+
+fn relative_destination(container: &mut Container) -> Test {
+    let mut mount = tmpfs(&[]);
+    mount["destination"] = json!("tmp");
+    container.mount(mount);
+    container.run_script("touch /tmp/x")?.success()?;
+    Ok(())
+}
+
+fn dots_in_the_destination(container: &mut Container) -> Test {
+    let mut mount = tmpfs(&[]);
+    mount["destination"] = json!("/bin/../../../tmp/./");
+    container.mount(mount);
+    container.run_script("touch /tmp/x")?.success()?;
+    Ok(())
+}
+
+fn order_of_mounts(container: &mut Container) -> Test {
+    bind(container, &["bind"])?;
+    container.mount(json!({ "destination": "/mnt/inner", "type": "tmpfs", "source": "tmpfs" }));
+    container.run_script("cat /mnt/file && touch /mnt/inner/x")?.success()?;
+    same!(fs::read_dir(container.file("source/inner"))?.count(), 0);
+    Ok(())
+}
+
+fn hides_what_was_there(container: &mut Container) -> Test {
+    container.mount(json!({ "destination": "/mnt/inner", "type": "tmpfs", "source": "tmpfs" }));
+    bind(container, &["bind"])?;
+    ensure!(container.run_script("touch /mnt/inner/x")?.success().is_ok(), "not the later mount");
+    same!(fs::read_dir(container.file("source/inner"))?.count(), 1);
+    Ok(())
+}
+
+fn propagation_of_a_mount(container: &mut Container) -> Test {
+    for (option, shown) in [
+        ("private", ""),
+        ("rprivate", ""),
+        ("shared", "shared:"),
+        ("rshared", "shared:"),
+        ("slave", ""),
+        ("rslave", ""),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
+    ] {
+        bind(container, &["rbind", option])?;
+        let text = mountinfo(container)?;
+        let fields = Mount::find(&text, "/mnt")?.propagation.join(" ");
+        ensure!(
+            fields.starts_with(shown) && fields.is_empty() == shown.is_empty(),
+            "{option}: {text}"
+        );
+        ensure!(Mount::find(&text, "/")?.propagation.is_empty(), "{option} on the root: {text}");
+        container.config["mounts"].as_array_mut().and_then(Vec::pop);
+    }
+    Ok(())
+}
+
+fn propagation_of_the_root(container: &mut Container) -> Test {
+    for (value, shown) in
+        [("private", ""), ("slave", ""), ("shared", "shared:"), ("unbindable", "unbindable")]
+    {
+        container.set("/linux/rootfsPropagation", json!(value));
+        let text = mountinfo(container).with_context(|| value.to_owned())?;
+        let fields = Mount::find(&text, "/")?.propagation.join(" ");
+        ensure!(fields.contains(shown), "{value}: {text}");
+    }
+    Ok(())
+}
+
+/// A mount that the host makes later, below what a running container has bound.
+fn mount_later(
+    container: &mut Container,
+    options: &[&str],
+    propagation: &str,
+) -> anyhow::Result<bool> {
+    use rustix::mount::{
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+    };
+    let top = container.directory.join("source");
+    fs::create_dir_all(&top)?;
+    mount("tmpfs", &top, "tmpfs", MountFlags::empty(), None)?;
+    let outcome = (|| {
+        mount_change(&top, MountPropagationFlags::SHARED)?;
+        bind(container, options)?;
+        container.set("/linux/rootfsPropagation", json!(propagation));
+        container.start_idle()?;
+        mount("later", top.join("inner"), "tmpfs", MountFlags::empty(), None)?;
+        let seen = container.exec(&["grep", "-c", " - tmpfs later ", "/proc/self/mountinfo"]);
+        unmount(top.join("inner"), UnmountFlags::DETACH)?;
+        Ok(seen?.words() == ["1"])
+    })();
+    container.runtime(&["delete", "--force", &container.id])?;
+    unmount(&top, UnmountFlags::DETACH)?;
+    outcome
+}
+
+fn nothing_comes_from_the_host(container: &mut Container) -> Test {
+    same!(mount_later(container, &["rbind", "rprivate"], "rprivate")?, false);
+    Ok(())
+}
+
+fn slave_gets_the_hosts_mounts(container: &mut Container) -> Test {
+    same!(mount_later(container, &["rbind", "rslave"], "rslave")?, true);
+    Ok(())
+}
+
+/// Podman sends one.
+fn empty_option(container: &mut Container) -> Test {
+    container.mount(tmpfs(&["", "nodev"]));
+    container.run_script("touch /tmp/x")?.success()?;
+    Ok(())
+}
+
+fn no_options(container: &mut Container) -> Test {
+    container.mount(json!({ "destination": "/tmp", "type": "tmpfs" }));
+    container.run_script("touch /tmp/x")?.success()?;
+    Ok(())
+}
+
+fn no_pivot(container: &mut Container) -> Test {
+    container.script(
+        "cat /etc/passwd | head -1; ls -d /../../etc/passwd; grep -c . /proc/self/mountinfo",
+    );
+    let output = container.run_with(&["--no-pivot"])?.success()?;
+    same!(output.lines()[..2], ["root:x:0:0::/root:/bin/sh", "/../../etc/passwd"]);
+    ensure!(!output.stdout.contains(&container.bundle()), "{output:?}");
+    Ok(())
+}
+
+fn many_mounts(container: &mut Container) -> Test {
+    for at in 0..200 {
+        container
+            .mount(json!({ "destination": format!("/mnt/{at}"), "source": "/etc/passwd", "options": ["bind", "ro"] }));
+    }
+    same!(container.run_script("ls /mnt | wc -l")?.success()?.words(), ["200"]);
+    Ok(())
+}
+
+fn inside_proc_is_refused(container: &mut Container) -> Test {
+    let mount = json!({ "destination": "/proc/sys", "type": "tmpfs", "source": "tmpfs" });
+    container.mount(mount);
+    container.create_refused(&["inside /proc"])
+}

@@ -1,0 +1,311 @@
+//! One container of one test: its bundle, its state directory, and the commands on it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::command::{self, Output, wait_until};
+use crate::config;
+use crate::leftovers::{MARK, Traces};
+use crate::view::View;
+
+/// Why a test cannot run here.
+#[derive(Debug)]
+pub(crate) struct Skip(pub String);
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// The runtime under test, and what the tests need beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime {
+    pub binary: PathBuf,
+    busybox: PathBuf,
+    applets: Vec<String>,
+    pub view: View,
+}
+
+impl Runtime {
+    /// `$RUNTIME`, a path or a name, on the cgroups of `view`.
+    pub(crate) fn from_environment(view: View) -> anyhow::Result<Self> {
+        let name = std::env::var_os("RUNTIME").context("set RUNTIME to the runtime's binary")?;
+        let binary = find_program(Path::new(&name)).with_context(|| format!("no {name:?}"))?;
+        let busybox = find_program(Path::new("busybox"))
+            .context("install busybox-static: root filesystems are made of it")?;
+        let list = Command::new(&busybox).arg("--list").output()?;
+        let applets = String::from_utf8(list.stdout)?.lines().map(str::to_owned).collect();
+        Ok(Self { binary, busybox, applets, view })
+    }
+}
+
+/// A program by its path, or by its name as the shell finds it.
+fn find_program(name: &Path) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).map(|directory| directory.join(name));
+    let by_path = name.components().count() > 1;
+    let candidates = by_path.then(|| name.to_owned()).into_iter().chain(directories);
+    candidates.filter(|path| path.is_file()).find_map(|path| fs::canonicalize(path).ok())
+}
+
+/// A bundle, an id, and a state directory of its own.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub runtime: Runtime,
+    pub id: String,
+    /// The bundle.
+    pub directory: PathBuf,
+    /// What config.json will be.
+    pub config: Value,
+    /// A directory outside of the bundle, where escapes aim.
+    pub victim: PathBuf,
+}
+
+impl Container {
+    /// Makes a bundle with busybox and the default config.
+    pub(crate) fn new(runtime: &Runtime, name: &str) -> anyhow::Result<Self> {
+        let id = format!("t{}-{}", std::process::id(), name.replace("::", "-"));
+        let directory = std::env::temp_dir().join(format!("container-test-{id}"));
+        let victim = std::env::temp_dir().join(format!("container-victim-{id}"));
+        let config = config::default();
+        let container = Self { runtime: runtime.clone(), id, directory, config, victim };
+        container.make_files().context("make the bundle")?;
+        Ok(container)
+    }
+
+    fn make_files(&self) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.victim)?;
+        for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home", "mnt"] {
+            fs::create_dir_all(self.rootfs().join(name))?;
+        }
+        // A container's root that is another user of the machine must be able to come here.
+        for path in [&self.directory, &self.rootfs()] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        }
+        fs::write(
+            self.rootfs().join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n1000:x:0:0::/:/bin/sh\n",
+        )?;
+        let bin = self.rootfs().join("bin");
+        fs::copy(&self.runtime.busybox, bin.join("busybox"))?;
+        for applet in self.runtime.applets.iter().filter(|applet| *applet != "busybox") {
+            symlink("busybox", bin.join(applet))?;
+        }
+        Ok(())
+    }
+
+    /// The root filesystem's directory.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    /// Where the runtime keeps its state.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// The bundle's path as an argument.
+    pub(crate) fn bundle(&self) -> String {
+        self.directory.display().to_string()
+    }
+
+    /// The path of a file in the bundle as an argument.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.directory.join(name).display().to_string()
+    }
+
+    /// Sets what is at a pointer of the config.
+    pub(crate) fn set(&mut self, pointer: &str, value: Value) {
+        config::set(&mut self.config, pointer, value);
+    }
+
+    /// Removes what is at a pointer of the config.
+    pub(crate) fn remove(&mut self, pointer: &str) {
+        config::remove(&mut self.config, pointer);
+    }
+
+    /// Adds to a list of the config.
+    pub(crate) fn push(&mut self, pointer: &str, value: Value) {
+        config::push(&mut self.config, pointer, value);
+    }
+
+    /// Adds a mount.
+    pub(crate) fn mount(&mut self, value: Value) {
+        self.push("/mounts", value);
+    }
+
+    /// Sets the program to a shell script.
+    pub(crate) fn script(&mut self, script: &str) {
+        self.set("/process/args", serde_json::json!(["/bin/sh", "-c", script]));
+    }
+
+    /// Writes config.json.
+    pub(crate) fn save(&self) -> anyhow::Result<()> {
+        Ok(fs::write(self.directory.join("config.json"), self.config.to_string())?)
+    }
+
+    /// Runs the program of the config in a new container, in the foreground.
+    pub(crate) fn run(&self) -> anyhow::Result<Output> {
+        self.run_with(&[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn run_with(&self, flags: &[&str]) -> anyhow::Result<Output> {
+        self.save()?;
+        let bundle = self.bundle();
+        self.runtime(&[&["run", "--bundle", &bundle], flags, &[&self.id]].concat())
+    }
+
+    /// Runs `script` in a new container, in the foreground.
+    pub(crate) fn run_script(&mut self, script: &str) -> anyhow::Result<Output> {
+        self.script(script);
+        self.run()
+    }
+
+    /// Creates the container of the config as it is.
+    pub(crate) fn create(&self) -> anyhow::Result<Output> {
+        self.create_with(&[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn create_with(&self, flags: &[&str]) -> anyhow::Result<Output> {
+        self.save()?;
+        let bundle = self.bundle();
+        self.runtime(&[&["create", "--bundle", &bundle], flags, &[&self.id]].concat())
+    }
+
+    /// Creates and starts a container that runs `script`.
+    pub(crate) fn start_script(&mut self, script: &str) -> anyhow::Result<()> {
+        self.script(script);
+        self.create()?.success()?;
+        self.verb("start")?.success()?;
+        Ok(())
+    }
+
+    /// Creates and starts a container that does nothing until it is killed.
+    pub(crate) fn start_idle(&mut self) -> anyhow::Result<()> {
+        self.start_script("exec sleep 100")
+    }
+
+    /// A command that takes the id alone.
+    pub(crate) fn verb(&self, verb: &str) -> anyhow::Result<Output> {
+        self.runtime(&[verb, &self.id])
+    }
+
+    /// A process in the container.
+    pub(crate) fn exec(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.exec_with(&[], args)
+    }
+
+    /// The same, with flags.
+    pub(crate) fn exec_with(&self, flags: &[&str], args: &[&str]) -> anyhow::Result<Output> {
+        self.runtime(&[&["exec"], flags, &[&self.id], args].concat())
+    }
+
+    /// The runtime with its state directory, a log, and `args`.
+    pub(crate) fn runtime(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.finish_command(self.command(args), Stdio::null())
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare_command();
+        command.arg("--root").arg(self.root());
+        command.arg("--log").arg(self.directory.join("log.json")).args(["--log-format", "json"]);
+        command.args(args);
+        command
+    }
+
+    /// The runtime without any argument.
+    pub(crate) fn bare_command(&self) -> Command {
+        let mut command = Command::new(&self.runtime.binary);
+        command.env(MARK, &self.id);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn finish_command(&self, command: Command, stdin: Stdio) -> anyhow::Result<Output> {
+        command::finish(command, &self.directory, stdin)
+    }
+
+    /// The state document.
+    pub(crate) fn state(&self) -> anyhow::Result<Value> {
+        self.verb("state")?.success()?.json()
+    }
+
+    /// The pid of the container's first process.
+    pub(crate) fn pid(&self) -> anyhow::Result<i64> {
+        self.state()?["pid"].as_i64().context("no pid")
+    }
+
+    /// What `ps` gives: the pids of all processes.
+    pub(crate) fn pids(&self) -> anyhow::Result<Vec<i64>> {
+        let list = self.runtime(&["ps", "--format", "json", &self.id])?.success()?.json()?;
+        Ok(list.as_array().into_iter().flatten().filter_map(Value::as_i64).collect())
+    }
+
+    /// Waits until the container is in `status`.
+    pub(crate) fn wait_for(&self, status: &str) -> anyhow::Result<()> {
+        wait_until(status, || Ok(self.state()?["status"] == status))
+    }
+
+    /// Waits until a file of the bundle is there and not empty.
+    pub(crate) fn wait_for_file(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.directory.join(name);
+        let text = || fs::read_to_string(&path).unwrap_or_default();
+        wait_until(name, || Ok(!text().is_empty()))?;
+        Ok(text())
+    }
+
+    /// Expects a command to fail with exit code 1, say each of `words`, and leave nothing.
+    pub(crate) fn refused(&self, output: &Output, words: &[&str]) -> anyhow::Result<()> {
+        output.fails(1, words)?;
+        self.nothing_left()
+    }
+
+    /// Expects `create` of the config as it is to be refused.
+    pub(crate) fn create_refused(&self, words: &[&str]) -> anyhow::Result<()> {
+        let output = self.create()?;
+        self.refused(&output, words)
+    }
+
+    /// Deletes the container by force, and checks that it is gone.
+    pub(crate) fn delete_force(&self) -> anyhow::Result<()> {
+        self.runtime(&["delete", "--force", &self.id])?.success()?;
+        self.nothing_left()
+    }
+
+    /// Nothing of the container is left: no state, no cgroup, no mount, no process.
+    pub(crate) fn nothing_left(&self) -> anyhow::Result<()> {
+        self.traces().none()
+    }
+
+    fn traces(&self) -> Traces {
+        Traces {
+            id: self.id.clone(),
+            bundle: self.directory.clone(),
+            rootfs: self.rootfs(),
+            state: self.root().join(&self.id),
+        }
+    }
+
+    /// Removes the container and checks that it is gone; sweeps what the runtime left.
+    pub(crate) fn finish(&self) -> anyhow::Result<()> {
+        let deleted = self.runtime(&["delete", "--force", &self.id]);
+        let left = deleted.and_then(|_| self.nothing_left());
+        if left.is_err() {
+            self.traces().sweep();
+        }
+        fs::remove_dir_all(&self.directory).context("remove the bundle")?;
+        fs::remove_dir_all(&self.victim).context("remove the victim")?;
+        left
+    }
+}

@@ -1,0 +1,124 @@
+//! What is left of a container that should be gone.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::view::CGROUPS;
+
+/// In the environment of every process of the runtime, with the container's id: whatever the
+/// runtime forks and forgets is found by it.
+pub(crate) const MARK: &str = "CONTAINER_UNDER_TEST";
+
+/// How far below `/sys/fs/cgroup` a container's cgroup is looked for.
+const DEPTH: usize = 6;
+
+/// How long processes that were killed may take to go.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Where traces of a container would be.
+pub(crate) struct Traces {
+    pub id: String,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    pub state: PathBuf,
+}
+
+impl Traces {
+    /// Nothing is left: no state, no mount, no cgroup, no process.
+    pub(crate) fn none(&self) -> anyhow::Result<()> {
+        if self.state.exists() {
+            bail!("a state directory is left");
+        }
+        if let Some(mount) = self.mounts().first() {
+            bail!("a mount is left: {}", mount.display());
+        }
+        let start = Instant::now();
+        while let Some((pid, why)) = self.processes().into_iter().next() {
+            if start.elapsed() > GRACE {
+                bail!("a process is left: {pid} {} ({why})", name(pid));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(cgroup) = cgroups(&self.id).first() {
+            bail!("a cgroup is left: {}", cgroup.display());
+        }
+        Ok(())
+    }
+
+    /// Removes what is left, so that a test that failed does not disturb the others.
+    pub(crate) fn sweep(&self) {
+        for (pid, _) in self.processes() {
+            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+        for mount in self.mounts().iter().rev() {
+            let _ = unmount(mount, UnmountFlags::DETACH);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        cgroups(&self.id).iter().for_each(|path| remove_cgroup(path));
+    }
+
+    fn mounts(&self) -> Vec<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+        points.filter(|point| point.starts_with(&self.bundle)).collect()
+    }
+
+    /// Processes whose root is the container's, or that the runtime made, each with how it is known.
+    fn processes(&self) -> Vec<(i32, &'static str)> {
+        let root = fs::metadata(&self.rootfs).map(|root| (root.dev(), root.ino())).ok();
+        let mark = format!("{MARK}={}", self.id);
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        pids.filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let its = fs::metadata(entry.path().join("root/.")).ok();
+            if root.is_some() && its.map(|its| (its.dev(), its.ino())) == root {
+                return Some((pid, "its root is the container's"));
+            }
+            let environment = fs::read(entry.path().join("environ")).ok()?;
+            let marked = environment.split(|byte| *byte == 0).any(|one| one == mark.as_bytes());
+            marked.then_some((pid, "the runtime made it"))
+        })
+        .collect()
+    }
+}
+
+fn name(pid: i32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
+}
+
+/// The cgroups called `name`, in all hierarchies.
+pub(crate) fn cgroups(name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    find(Path::new(CGROUPS), name, DEPTH, &mut found);
+    found
+}
+
+fn find(directory: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) {
+    for path in directories(directory) {
+        if path.file_name().is_some_and(|own| own == name) {
+            found.push(path);
+        } else if depth > 0 {
+            find(&path, name, depth - 1, found);
+        }
+    }
+}
+
+/// The directories, not links to them, in a directory.
+fn directories(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.filter(is_directory).map(|entry| entry.path()).collect()
+}
+
+/// Removes a cgroup and those below it, as far as they are empty.
+pub(crate) fn remove_cgroup(path: &Path) {
+    directories(path).iter().for_each(|path| remove_cgroup(path));
+    let _ = fs::remove_dir(path);
+}

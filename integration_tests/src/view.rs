@@ -1,0 +1,104 @@
+//! What the tests see on `/sys/fs/cgroup`: the machine's own layout, or only one of its two kinds.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail};
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
+    move_mount, open_tree,
+};
+
+use crate::container::Skip;
+
+/// Where cgroups are found by convention.
+pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A view of the cgroup hierarchies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// The machine as it is.
+    Host,
+    /// Only the v1 hierarchies that the machine has mounted.
+    V1,
+    /// Only cgroup2.
+    V2,
+}
+
+impl FromStr for View {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> anyhow::Result<Self> {
+        match name {
+            "host" => Ok(Self::Host),
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            _ => bail!("--view {name:?}: write host, v1 or v2"),
+        }
+    }
+}
+
+impl View {
+    /// Moves this process into a mount namespace of its own that has the view; nothing of the
+    /// machine changes. The process must not have made a thread yet.
+    ///
+    /// # Errors
+    /// [`Skip`] if the machine has no hierarchy of this kind.
+    pub(crate) fn enter(self) -> anyhow::Result<()> {
+        if self == Self::Host {
+            return Ok(());
+        }
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+            .context("a mount namespace of its own")?;
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).context("make / private")?;
+        if self == Self::V1 { show_v1() } else { show_v2() }
+    }
+}
+
+fn show_v2() -> anyhow::Result<()> {
+    mount("cgroup2", CGROUPS, "cgroup2", MountFlags::empty(), None).context("mount cgroup2")
+}
+
+/// Hides all with a tmpfs, and attaches the v1 hierarchies to it.
+fn show_v1() -> anyhow::Result<()> {
+    let hierarchies = v1_mount_points()?
+        .into_iter()
+        .map(|path| {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            Ok((open_tree(CWD, &path, flags).with_context(|| path.display().to_string())?, path))
+        })
+        .collect::<anyhow::Result<Vec<(OwnedFd, PathBuf)>>>()?;
+    if hierarchies.is_empty() {
+        return Err(Skip("this machine has no cgroup v1 hierarchy".to_owned()).into());
+    }
+    let links = links()?;
+    mount("tmpfs", CGROUPS, "tmpfs", MountFlags::empty(), Some(c"mode=755"))
+        .context("mount a tmpfs")?;
+    for (tree, path) in hierarchies {
+        fs::create_dir(&path)?;
+        move_mount(tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .with_context(|| path.display().to_string())?;
+    }
+    for (path, target) in links {
+        symlink(target, path)?;
+    }
+    Ok(())
+}
+
+fn v1_mount_points() -> anyhow::Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let v1 = mounts.lines().filter(|line| line.contains(" - cgroup "));
+    let points = v1.filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    Ok(points.filter(|path| path.parent() == Some(Path::new(CGROUPS))).collect())
+}
+
+/// Such as `cpu`, where one hierarchy `cpu,cpuacct` has two controllers.
+fn links() -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+    let entries = fs::read_dir(CGROUPS)?.flatten().map(|entry| entry.path());
+    Ok(entries.filter_map(|path| fs::read_link(&path).ok().map(|target| (path, target))).collect())
+}
