@@ -64,6 +64,7 @@ const STATUS: &str =
     "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\\t\\n' '  '";
 
 fn containerd_plain(container: &mut Container) -> Test {
+    need_limits()?;
     let text = include_str!("../../../tests/bundles/containerd-plain/config.json");
     let lines = run(container, text, STATUS)?;
     same!(lines, ["CapEff: 00000000a80425fb NoNewPrivs: 1 Seccomp: 0"]);
@@ -81,6 +82,7 @@ fn containerd_limits(container: &mut Container) -> Test {
 }
 
 fn containerd_seccomp(container: &mut Container) -> Test {
+    need_limits()?;
     let text = include_str!("../../../tests/bundles/containerd-seccomp/config.json");
     let script = format!("{STATUS}; unshare -U true; echo $?");
     let lines = run(container, text, &script)?;
