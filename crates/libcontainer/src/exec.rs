@@ -14,7 +14,7 @@ use crate::protocol::{Event, Reply, RuntimeEnd};
 use crate::request::{self, Context};
 use crate::state::{self, State, Status, from_hexadecimal};
 use crate::supervise::Foreground;
-use crate::{Error, ErrorKind, Result, Violation, console, init, serve, spec};
+use crate::{Error, ErrorKind, Result, Violation, console, files, init, serve, spec};
 
 /// Runs a process in a container. In the foreground its exit code, or 128 and the signal that
 /// ended it; detached, zero as soon as it runs.
@@ -24,6 +24,7 @@ use crate::{Error, ErrorKind, Result, Violation, console, init, serve, spec};
 pub fn exec(context: &Context, request: &request::Exec) -> Result<u8> {
     let (directory, state) = state::load(context, &request.id)?;
     check(state.status(&directory), request)?;
+    files::check_preserved(request.preserve_fds)?;
     let process = plan_process(context, request, &state)?;
     if process.terminal.is_some() && request.detach && request.console_socket.is_none() {
         return Err(Error::new(

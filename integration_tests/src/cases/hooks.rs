@@ -462,7 +462,7 @@ fn missing_program(container: &mut Container) -> Test {
 
 fn killed_hook(container: &mut Container) -> Test {
     container.set("/hooks/createRuntime", json!([shell("kill -9 $$")]));
-    container.create_refused(&["hook", "signal: killed"])
+    container.create_refused(&["hook", "signal", "killed"])
 }
 
 /// Docker's prestart hook configures the network of the pid that it is told.

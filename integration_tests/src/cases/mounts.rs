@@ -17,7 +17,7 @@ cases!("mounts":
     bind_read_only, bind_attributes, bind_clears_attributes, bind_keeps_what_the_host_set,
     bind_of_a_file, bind_of_a_link, bind_of_a_socket, bind_from_the_bundle, bind_by_option_alone,
     recursive_bind, bind_alone_is_not_recursive, read_only_is_not_recursive, recursive_read_only,
-    recursive_attributes, recursive_attributes_cleared, every_option_on_a_tmpfs, every_recursive_option_on_a_tmpfs, symlinks_are_not_followed, tmpfs_size, tmpfs_mode, tmpfs_owner,
+    symlinks_are_not_followed, tmpfs_size, tmpfs_mode, tmpfs_owner,
     tmpfs_read_only, tmpfs_copies_up, strictatime_is_no_data, mount_points_are_made, mount_point_is_a_file,
     destination_is_a_link, relative_destination, dots_in_the_destination, order_of_mounts,
     hides_what_was_there, propagation_of_a_mount, propagation_of_the_root, nothing_comes_from_the_host,
@@ -25,7 +25,7 @@ cases!("mounts":
 );
 
 /// The attributes, the optional fields and what follows the dash, of the topmost mount on a path.
-struct Mount<'a> {
+pub(super) struct Mount<'a> {
     attributes: Vec<&'a str>,
     propagation: Vec<&'a str>,
     kind: &'a str,
@@ -33,7 +33,7 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    fn find(mountinfo: &'a str, path: &str) -> anyhow::Result<Self> {
+    pub(super) fn find(mountinfo: &'a str, path: &str) -> anyhow::Result<Self> {
         let lines: Vec<Vec<&str>> =
             mountinfo.lines().map(|line| line.split(' ').collect()).collect();
         let line = lines.iter().rfind(|line| line.get(4) == Some(&path));
@@ -47,7 +47,7 @@ impl<'a> Mount<'a> {
         })
     }
 
-    fn has(&self, attribute: &str) -> bool {
+    pub(super) fn has(&self, attribute: &str) -> bool {
         self.attributes.contains(&attribute)
     }
 }
@@ -62,7 +62,7 @@ fn bind(container: &mut Container, options: &[&str]) -> Test {
 }
 
 /// The container's mountinfo.
-fn mountinfo(container: &mut Container) -> anyhow::Result<String> {
+pub(super) fn mountinfo(container: &mut Container) -> anyhow::Result<String> {
     Ok(container.run_script("cat /proc/self/mountinfo")?.success()?.stdout)
 }
 
@@ -163,7 +163,7 @@ fn bind_by_option_alone(container: &mut Container) -> Test {
     Ok(())
 }
 
-fn bind_sys(container: &mut Container, options: &[&str]) {
+pub(super) fn bind_sys(container: &mut Container, options: &[&str]) {
     container.mount(json!({ "destination": "/mnt", "source": "/sys", "options": options }));
 }
 
@@ -196,46 +196,9 @@ fn recursive_read_only(container: &mut Container) -> Test {
     Ok(())
 }
 
-fn recursive_attributes(container: &mut Container) -> Test {
-    for (option, attribute) in [
-        ("rro", "ro"),
-        ("rnosuid", "nosuid"),
-        ("rnodev", "nodev"),
-        ("rnoexec", "noexec"),
-        ("rnodiratime", "nodiratime"),
-        ("rnoatime", "noatime"),
-        ("rrelatime", "relatime"),
-        ("rnosymfollow", "nosymfollow"),
-    ] {
-        bind_sys(container, &["rbind", option]);
-        let text = mountinfo(container)?;
-        for path in ["/mnt", "/mnt/fs/cgroup"] {
-            ensure!(Mount::find(&text, path)?.has(attribute), "{option} on {path}: {text}");
-        }
-        container.config["mounts"].as_array_mut().and_then(Vec::pop);
-    }
-    Ok(())
-}
-
-fn recursive_attributes_cleared(container: &mut Container) -> Test {
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    with_host_mounts(container, flags, |container, top| {
-        let options = ["rbind", "rrw", "rsuid", "rdev", "rexec"];
-        container.mount(json!({ "destination": "/mnt", "source": top, "options": options }));
-        let text = mountinfo(container)?;
-        for path in ["/mnt", "/mnt/inner"] {
-            let mount = Mount::find(&text, path)?;
-            for attribute in ["ro", "nosuid", "nodev", "noexec"] {
-                ensure!(!mount.has(attribute), "{attribute} on {path}: {text}");
-            }
-        }
-        Ok(())
-    })
-}
-
 /// Runs a test while the bundle's directory `source` is a tmpfs of the host with another on its
 /// directory `inner`, both with these flags.
-fn with_host_mounts<T>(
+pub(super) fn with_host_mounts<T>(
     container: &mut Container,
     flags: MountFlags,
     test: impl FnOnce(&mut Container, &Path) -> anyhow::Result<T>,
@@ -257,92 +220,6 @@ fn with_host_mounts<T>(
     outcome
 }
 
-/// Each option that the specification says must or should be known, and what it shows.
-const OPTIONS: [(&str, &str); 36] = [
-    ("async", ""),
-    ("atime", ""),
-    ("defaults", ""),
-    ("dev", ""),
-    ("diratime", ""),
-    ("dirsync", "dirsync"),
-    ("exec", ""),
-    ("iversion", ""),
-    ("lazytime", "lazytime"),
-    ("loud", ""),
-    ("noatime", "noatime"),
-    ("nodev", "nodev"),
-    ("nodiratime", "nodiratime"),
-    ("noexec", "noexec"),
-    ("noiversion", ""),
-    ("nolazytime", ""),
-    ("norelatime", ""),
-    ("nostrictatime", ""),
-    ("nosuid", "nosuid"),
-    ("nosymfollow", "nosymfollow"),
-    ("private", ""),
-    ("relatime", "relatime"),
-    ("ro", " ro,"),
-    ("rprivate", ""),
-    ("rshared", "shared:"),
-    ("rslave", ""),
-    ("runbindable", "unbindable"),
-    ("rw", " rw,"),
-    ("shared", "shared:"),
-    ("silent", ""),
-    ("slave", ""),
-    ("strictatime", ""),
-    ("suid", ""),
-    ("symfollow", ""),
-    ("sync", "sync"),
-    ("unbindable", "unbindable"),
-];
-
-/// The options for whole trees of mounts, which a mount of one filesystem is as well.
-const RECURSIVE_OPTIONS: [(&str, &str); 18] = [
-    ("ratime", ""),
-    ("rdev", ""),
-    ("rdiratime", ""),
-    ("rexec", ""),
-    ("rnoatime", "noatime"),
-    ("rnodev", "nodev"),
-    ("rnodiratime", "nodiratime"),
-    ("rnoexec", "noexec"),
-    ("rnorelatime", ""),
-    ("rnostrictatime", ""),
-    ("rnosuid", "nosuid"),
-    ("rnosymfollow", "nosymfollow"),
-    ("rrelatime", "relatime"),
-    ("rro", " ro,"),
-    ("rrw", " rw,"),
-    ("rstrictatime", ""),
-    ("rsuid", ""),
-    ("rsymfollow", ""),
-];
-
-/// Mounts a tmpfs with each of these options; names those that fail or show nothing.
-fn each_on_a_tmpfs(container: &mut Container, options: &[(&str, &str)]) -> Test {
-    let mut wrong = Vec::new();
-    for (option, shown) in options {
-        container.mount(tmpfs(&[option]));
-        container.script("grep ' /tmp ' /proc/self/mountinfo");
-        let output = container.run()?;
-        if output.code != 0 || !output.stdout.contains(shown) {
-            wrong.push(*option);
-        }
-        container.config["mounts"].as_array_mut().and_then(Vec::pop);
-    }
-    ensure!(wrong.is_empty(), "not honoured: {}", wrong.join(" "));
-    Ok(())
-}
-
-fn every_option_on_a_tmpfs(container: &mut Container) -> Test {
-    each_on_a_tmpfs(container, &OPTIONS)
-}
-
-fn every_recursive_option_on_a_tmpfs(container: &mut Container) -> Test {
-    each_on_a_tmpfs(container, &RECURSIVE_OPTIONS)
-}
-
 fn symlinks_are_not_followed(container: &mut Container) -> Test {
     bind(container, &["bind", "nosymfollow"])?;
     symlink("file", container.file("source/link"))?;
@@ -352,7 +229,7 @@ fn symlinks_are_not_followed(container: &mut Container) -> Test {
     Ok(())
 }
 
-fn tmpfs(options: &[&str]) -> Value {
+pub(super) fn tmpfs(options: &[&str]) -> Value {
     json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": options })
 }
 

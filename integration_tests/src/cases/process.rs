@@ -357,7 +357,7 @@ fn preserved_descriptors(container: &mut Container) -> Test {
 }
 
 fn preserved_descriptor_is_missing(container: &mut Container) -> Test {
-    let output = container.run_with(&["--preserve-fds", "5"])?;
+    let output = container.run_with(&["--preserve-fds", "99"])?;
     container.refused(&output, &["preserve"])
 }
 
@@ -444,14 +444,14 @@ fn scheduling_is_honoured(container: &mut Container) -> Test {
             "/process/ioPriority",
             json!({ "class": "IOPRIO_CLASS_IDLE", "priority": 0 }),
             "ionice -p $$",
-            "idle: prio 0",
+            "idle",
         ),
     ] {
         container.set(pointer, value);
         container.script(script);
         let output = container.run()?;
         if output.code == 0 {
-            same!(output.lines(), [expected]);
+            ensure!(output.stdout.starts_with(expected), "{pointer}: {output:?}");
         } else {
             container.refused(&output, &[pointer.rsplit('/').next().unwrap_or_default()])?;
         }
