@@ -61,7 +61,9 @@ fn cve_2016_9962_init_is_not_dumpable(container: &mut Container) -> Test {
 /// A program that holds the runtime's binary open writes to it once it is not running any more.
 fn cve_2019_5736_own_binary(container: &mut Container) -> Test {
     let copy = container.victim.join("runtime");
-    fs::copy(&container.runtime.binary, &copy)?;
+    // Another test's child would keep a file of ours open for writing until it executes something.
+    let copied = std::process::Command::new("cp").args([&container.runtime.binary, &copy]).status();
+    ensure!(copied?.success(), "cp");
     let before = fs::read(&copy)?;
     container.runtime.binary = copy.clone();
     let all = ["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_FOWNER", "CAP_KILL"];
