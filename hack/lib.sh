@@ -24,33 +24,3 @@ release_binary() {
 	host=$(rustc -vV | sed -n 's/^host: //p')
 	echo "${CARGO_TARGET_DIR:-$PWD/target}/$host/release/aril"
 }
-
-# Runs a command in a private mount namespace that shows the cgroup hierarchies of VIEW alone:
-# v1, v2, or host for what the machine has. The machine's own mounts are not touched.
-in_view() {
-	local view=$1
-	shift
-	case $view in
-	host) "$@" ;;
-	v2)
-		unshare --mount --propagation private -- bash -c '
-			mount -t cgroup2 none /sys/fs/cgroup && exec "$@"' in_view "$@"
-		;;
-	v1)
-		unshare --mount --propagation private -- bash -c '
-			set -e
-			view=$(mktemp -d)
-			mount -t tmpfs none "$view"
-			for hierarchy in /sys/fs/cgroup/*/; do
-				name=$(basename "$hierarchy")
-				[ "$(stat -f -c %T "$hierarchy")" = cgroup2fs ] && continue
-				mkdir "$view/$name"
-				mount --bind "$hierarchy" "$view/$name"
-			done
-			mount --move "$view" /sys/fs/cgroup
-			rmdir "$view"
-			exec "$@"' in_view "$@"
-		;;
-	*) echo "no such view: $view" >&2 && return 1 ;;
-	esac
-}

@@ -43,8 +43,8 @@ impl Output {
     /// The last error in the log, or else what is on standard error.
     pub(crate) fn message(&self) -> String {
         let records = self.log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let errors = records.filter(|record| record["level"] == "error");
-        let last = errors.last().and_then(|record| record["msg"].as_str().map(str::to_owned));
+        let mut errors = records.filter(|record| record["level"] == "error");
+        let last = errors.next_back().and_then(|record| record["msg"].as_str().map(str::to_owned));
         last.unwrap_or_else(|| self.stderr.trim().to_owned())
     }
 

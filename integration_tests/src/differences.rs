@@ -4,11 +4,27 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-/// One line of the list, `test | a part of what its failure says | rule and reason`.
+use crate::view::View;
+
+/// One line of the list: `[WHERE] test | a part of what its failure says | rule and reason`.
+/// WHERE is the only view in which the test fails, or `sometimes`.
 struct Difference {
     test: String,
+    view: Option<View>,
     says: String,
     rule: String,
+    sometimes: bool,
+}
+
+/// What is expected of a test that is listed.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected<'a> {
+    /// A part of the failure's text.
+    pub says: &'a str,
+    /// The rule that is broken.
+    pub rule: &'a str,
+    /// Whether it may pass as well.
+    pub sometimes: bool,
 }
 
 /// The list; `#` starts a comment.
@@ -16,48 +32,72 @@ struct Difference {
 pub(crate) struct Differences(Vec<Difference>);
 
 impl Differences {
-    /// Loads a file. Each name in it must be one of `tests`, and be there once.
-    pub(crate) fn load<'a>(path: &Path, tests: impl Fn(&str) -> bool + 'a) -> anyhow::Result<Self> {
+    /// Loads the lines of a file that count in `view`. Each name in it must be one of `tests`, and
+    /// be there once.
+    pub(crate) fn load(
+        path: &Path,
+        view: View,
+        tests: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let list = lines.map(parse).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut list = lines.map(parse).collect::<anyhow::Result<Vec<_>>>()?;
+        for one in &list {
+            let test = &one.test;
+            ensure!(tests(test), "a difference names a test that does not exist: {test}");
+        }
+        list.retain(|one| one.view.is_none_or(|only| only == view));
         for (at, one) in list.iter().enumerate() {
-            ensure!(
-                tests(&one.test),
-                "a difference names a test that does not exist: {}",
-                one.test
-            );
             let again = list[..at].iter().any(|other| other.test == one.test);
             ensure!(!again, "two differences name one test: {}", one.test);
         }
         Ok(Self(list))
     }
 
-    /// The text that the failure of a listed test contains, and the rule that is broken.
-    pub(crate) fn expected(&self, test: &str) -> Option<(&str, &str)> {
+    /// What a listed test is expected to do.
+    pub(crate) fn expected(&self, test: &str) -> Option<Expected<'_>> {
         let one = self.0.iter().find(|one| one.test == test)?;
-        Some((&one.says, &one.rule))
+        Some(Expected { says: &one.says, rule: &one.rule, sometimes: one.sometimes })
     }
 }
 
 fn parse(line: &str) -> anyhow::Result<Difference> {
     let fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
-    match fields[..] {
-        [test, says, rule] if !says.is_empty() && !rule.is_empty() => {
-            Ok(Difference { test: test.to_owned(), says: says.to_owned(), rule: rule.to_owned() })
-        }
-        _ => anyhow::bail!("not a test, a part of its failure and a rule: {line:?}"),
-    }
+    let [test, says, rule] = fields[..] else {
+        anyhow::bail!("not a test, a part of its failure and a rule: {line:?}")
+    };
+    ensure!(!says.is_empty() && !rule.is_empty(), "an empty field: {line:?}");
+    let (place, test) = test.split_once(' ').unwrap_or(("", test));
+    let (view, sometimes) = match place {
+        "" => (None, false),
+        "sometimes" => (None, true),
+        view => (Some(view.parse()?), false),
+    };
+    let [test, says, rule] = [test, says, rule].map(str::to_owned);
+    Ok(Difference { test, view, says, rule, sometimes })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::{View, parse};
+
     #[test]
     fn a_line_has_three_fields() {
-        let one = super::parse("hooks::order | is not | L10: poststart after start").unwrap();
+        let one = parse("hooks::order | is not | L10: poststart after start").unwrap();
         assert_eq!((one.test.as_str(), one.says.as_str()), ("hooks::order", "is not"));
         for wrong in ["hooks::order", "hooks::order | x", "hooks::order | x | ", "a | b | c | d"] {
-            assert!(super::parse(wrong).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_line_may_say_where() {
+        let one = parse("v2 log::text | 2 is not 1 | a warning").unwrap();
+        assert_eq!(
+            (one.test.as_str(), one.view, one.sometimes),
+            ("log::text", Some(View::V2), false)
+        );
+        assert!(parse("sometimes log::text | x | y").unwrap().sometimes);
+        assert!(parse("v3 log::text | x | y").is_err());
     }
 }

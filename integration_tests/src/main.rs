@@ -47,7 +47,7 @@ fn run() -> anyhow::Result<bool> {
     let request = parse(std::env::args().skip(1))?;
     let cases = select(&request.filters)?;
     let known = |name: &str| cases::all().iter().any(|case| case.name == name);
-    let differences = request.differences.map(|path| Differences::load(&path, known));
+    let differences = request.differences.map(|path| Differences::load(&path, request.view, known));
     let runtime = Runtime::from_environment(request.view)?;
     if let Err(error) = request.view.enter() {
         let Some(Skip(reason)) = error.downcast_ref() else { return Err(error) };

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::container::{Container, Runtime, Skip};
-use crate::differences::Differences;
+use crate::differences::{Differences, Expected};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -76,14 +76,16 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A listed test must fail, and in the way that is listed.
-fn judge(ending: Ending, expected: Option<(&str, &str)>) -> Verdict {
+fn judge(ending: Ending, expected: Option<Expected<'_>>) -> Verdict {
     match (ending, expected) {
-        (Ending::Passed, None) => Verdict::Passed(String::new()),
-        (Ending::Failed(error), Some((says, rule))) if error.contains(says) => {
-            Verdict::Passed(format!(" differs as listed: {rule}"))
+        (Ending::Passed, None | Some(Expected { sometimes: true, .. })) => {
+            Verdict::Passed(String::new())
         }
-        (Ending::Failed(error), Some((says, _))) => {
-            Verdict::Failed(format!("differs, but not as listed ({says}): {error}"))
+        (Ending::Failed(error), Some(listed)) if error.contains(listed.says) => {
+            Verdict::Passed(format!(" differs as listed: {}", listed.rule))
+        }
+        (Ending::Failed(error), Some(listed)) => {
+            Verdict::Failed(format!("differs, but not as listed ({}): {error}", listed.says))
         }
         (Ending::Passed, Some(_)) => {
             Verdict::Failed("is listed as a difference and passes; take it off the list".to_owned())

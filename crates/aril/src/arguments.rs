@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// OCI container runtime.
 #[derive(Debug, Parser)]
@@ -259,6 +259,12 @@ pub(crate) struct Spec {
 /// Parses a command line; flags with one dash, as Go's parser takes them, are taken too.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(arguments.iter().map(two_dashes))
+}
+
+/// The global flags of a command line that is wrong elsewhere.
+pub(crate) fn globals(arguments: &[OsString]) -> Option<Globals> {
+    let command = Cli::command().ignore_errors(true);
+    Globals::from_arg_matches(&command.try_get_matches_from(arguments).ok()?).ok()
 }
 
 /// `-no-subreaper`, which go-runc writes.

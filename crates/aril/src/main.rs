@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let cli = match arguments::parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &arguments),
     };
     let is_exec = matches!(cli.command, Some(arguments::Command::Exec(_)));
     if let Err(error) = log::open(&cli.globals) {
@@ -32,13 +32,19 @@ fn fail(message: &str, is_exec: bool) -> ExitCode {
     ExitCode::from(if is_exec { 255 } else { 1 })
 }
 
-/// Help goes to standard output; what is wrong with a command line, to the log.
-fn usage(error: &clap::Error) -> ExitCode {
+/// Help goes to standard output; what is wrong with a command line, to the log, in one line.
+fn usage(error: &clap::Error, arguments: &[std::ffi::OsString]) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
+    if let Some(globals) = arguments::globals(arguments) {
+        // The error is about something else.
+        let _ = log::open(&globals);
+    }
     let text = error.to_string();
-    log::error(text.trim().trim_start_matches("error: "));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines.collect::<Vec<_>>().join("; ");
+    log::error(line.trim_start_matches("error: "));
     ExitCode::FAILURE
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use libnamespaces::{Child, Spawned, spawn};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::files::Files;
+use crate::files::{self, Files};
 use crate::host::Host;
 use crate::init::{self, Init};
 use crate::pending::Pending;
@@ -31,11 +31,12 @@ pub fn create(context: &Context, request: &request::Create) -> Result<()> {
         ));
     }
     let waiting = bring_up(context, request, &prepared, Waits::ForStart)?;
-    if let (Some(socket), Some(master)) = (prepared.console.as_ref(), waiting.terminal.as_ref()) {
-        console::send(socket, master)?;
-    }
-    waiting.channel.send(&Reply::Proceed { pid: waiting.pid }, &[]).context("init is gone")?;
-    waiting.pending.commit();
+    waiting.finish(context.warn, |channel, terminal| {
+        if let (Some(socket), Some(master)) = (&prepared.console, &terminal) {
+            console::send(socket, master)?;
+        }
+        channel.send(&Reply::Proceed, &[]).context("init is gone")
+    })?;
     Ok(())
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn prepare(context: &Context, request: &request::Create) -> Result<Pr
     if context.root.join(&request.id).exists() {
         return Err(Error::new(ErrorKind::AlreadyExists, "container with given ID already exists"));
     }
+    files::check_preserved(request.preserve_fds)?;
     let bundle = absolute_bundle(&request.bundle)?;
     let loaded = spec::load(&bundle)?;
     loaded.warnings.iter().for_each(|warning| (context.warn)(warning));
@@ -95,8 +97,37 @@ pub(crate) struct Waiting {
     pub pending: Pending,
     pub channel: RuntimeEnd,
     pub state: State,
-    pub pid: i32,
     pub terminal: Option<OwnedFd>,
+}
+
+impl Waiting {
+    /// Does `rest` with the channel and the terminal's master, and keeps the container; an error
+    /// undoes it.
+    pub(crate) fn finish(
+        self,
+        warn: fn(&str),
+        rest: impl FnOnce(&RuntimeEnd, Option<OwnedFd>) -> anyhow::Result<()>,
+    ) -> Result<(StateDirectory, Child, State)> {
+        let Self { pending, channel, state, terminal } = self;
+        match rest(&channel, terminal) {
+            Ok(()) => {
+                let (directory, child) = pending.commit()?;
+                Ok((directory, child, state))
+            }
+            Err(failed) => {
+                abandon(pending, &state, warn);
+                Err(failed.into())
+            }
+        }
+    }
+}
+
+/// Undoes a container that has existed, then runs its poststop hooks (runtime-spec, runtime.md,
+/// "Lifecycle": after a failure it continues with the container's destruction).
+fn abandon(pending: Pending, state: &State, warn: fn(&str)) {
+    drop(pending);
+    let document = state.hook_document(state::Status::Stopped, 0);
+    hooks::run_all(&state.hooks.poststop, &document, Some(&state.bundle), warn);
 }
 
 /// Open and apply, up to a saved state and a ready init. On an error everything is undone, and
@@ -114,17 +145,15 @@ pub(crate) fn bring_up(
     pending.directory()?.save(&state)?;
     let applied = apply(&mut pending, plan, &mut state, (request, waits));
     match applied {
-        Ok((channel, pid, terminal)) => Ok(Waiting { pending, channel, state, pid, terminal }),
+        Ok((channel, terminal)) => Ok(Waiting { pending, channel, state, terminal }),
         Err(failed) => {
-            drop(pending);
-            let document = state.hook_document(state::Status::Stopped, 0);
-            hooks::run_all(&plan.hooks.poststop, &document, Some(&plan.bundle), context.warn);
+            abandon(pending, &state, context.warn);
             Err(failed.into())
         }
     }
 }
 
-type Applied = (RuntimeEnd, i32, Option<OwnedFd>);
+type Applied = (RuntimeEnd, Option<OwnedFd>);
 
 fn apply(
     pending: &mut Pending,
@@ -155,7 +184,7 @@ fn apply(
         pending.own_pid_file(path.clone());
         write_pid_file(path, pid)?;
     }
-    Ok((channel, pid, terminal))
+    Ok((channel, terminal))
 }
 
 /// Spawns init. In init this does not return.

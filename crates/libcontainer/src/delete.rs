@@ -25,8 +25,14 @@ pub fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
     };
     let state = match directory.load() {
         Ok(Some(state)) => state,
-        Ok(None) | Err(_) if force => return Ok(directory.remove()?),
+        // Its maker was killed before it made anything.
+        Ok(None) if force => return Ok(directory.remove()?),
         Ok(None) => return Err(Error::not_found()),
+        Err(damaged) if force => {
+            let text = "what it says is lost: look for processes and cgroups of the container";
+            (context.warn)(&format!("{damaged:#}; {text}"));
+            return Ok(directory.remove()?);
+        }
         Err(damaged) => return Err(damaged.into()),
     };
     let status = state.status(&directory);

@@ -14,7 +14,7 @@ use crate::protocol::{Event, Reply, RuntimeEnd};
 use crate::request::{self, Context};
 use crate::state::{self, State, Status, from_hexadecimal};
 use crate::supervise::Foreground;
-use crate::{Error, ErrorKind, Result, Violation, console, init, serve, spec};
+use crate::{Error, ErrorKind, Result, Violation, console, files, init, serve, spec};
 
 /// Runs a process in a container. In the foreground its exit code, or 128 and the signal that
 /// ended it; detached, zero as soon as it runs.
@@ -24,6 +24,7 @@ use crate::{Error, ErrorKind, Result, Violation, console, init, serve, spec};
 pub fn exec(context: &Context, request: &request::Exec) -> Result<u8> {
     let (directory, state) = state::load(context, &request.id)?;
     check(state.status(&directory), request)?;
+    files::check_preserved(request.preserve_fds)?;
     let process = plan_process(context, request, &state)?;
     if process.terminal.is_some() && request.detach && request.console_socket.is_none() {
         return Err(Error::new(
@@ -70,10 +71,6 @@ fn plan_process(context: &Context, request: &request::Exec, state: &State) -> Re
         None => plan(&from_flags(request, state)?).map_err(Error::invalid)?,
     };
     warnings.iter().for_each(|warning| (context.warn)(warning));
-    // An exec process never has inheritable capabilities: a file's would raise its privilege
-    // (CVE-2022-29162); and without them there are no ambient ones.
-    process.capabilities.inheritable = 0;
-    process.capabilities.ambient = 0;
     process.seccomp = match &state.seccomp {
         None => None,
         Some((text, flags)) => {
@@ -107,7 +104,9 @@ fn from_flags(request: &request::Exec, state: &State) -> Result<SpecProcess> {
         }
     }
     if !request.additional_gids.is_empty() {
-        process.user_mut().set_additional_gids(Some(request.additional_gids.clone()));
+        let container = process.user().additional_gids().iter().flatten().copied();
+        let gids = container.chain(request.additional_gids.iter().copied()).collect();
+        process.user_mut().set_additional_gids(Some(gids));
     }
     if let Some(no_new_privileges) = request.no_new_privileges {
         process.set_no_new_privileges(Some(no_new_privileges));
@@ -122,7 +121,8 @@ fn from_flags(request: &request::Exec, state: &State) -> Result<SpecProcess> {
     Ok(process)
 }
 
-/// Adds to the bounding, effective and permitted sets.
+/// Adds to the bounding, effective and permitted sets. Not to the inheritable one: a file's
+/// inheritable capabilities would then raise the privilege of a user (CVE-2022-29162).
 fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());

@@ -69,6 +69,20 @@ impl Files {
     }
 }
 
+/// Checks that the descriptors after the standard streams which the program is to keep are open.
+///
+/// # Errors
+/// Names the first that is not.
+pub(crate) fn check_preserved(count: u32) -> anyhow::Result<()> {
+    for fd in (3..).take(count as usize) {
+        ensure!(
+            Path::new(&format!("/proc/self/fd/{fd}")).is_symlink(),
+            "--preserve-fds {count}: file descriptor {fd} is not open"
+        );
+    }
+    Ok(())
+}
+
 /// A private copy of the mount at `path`.
 fn detach(path: &Path, recursive: bool) -> Result<OwnedFd, rustix::io::Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

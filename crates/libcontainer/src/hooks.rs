@@ -78,7 +78,10 @@ fn execute(
     let (path, args, env): (&CString, &[CString], &[CString]) = (&hook.path, &hook.args, &hook.env);
     match nix::unistd::execve(path, args, env) {
         Ok(never) => match never {},
-        Err(errno) => anyhow::Error::new(errno).context("execve"),
+        Err(errno) => {
+            let errno = rustix::io::Errno::from_raw_os_error(errno as i32);
+            anyhow::Error::new(errno).context("execve")
+        }
     }
 }
 

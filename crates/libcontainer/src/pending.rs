@@ -48,10 +48,15 @@ impl Pending {
     }
 
     /// Keeps everything and gives it back.
-    pub(crate) fn commit(mut self) -> (Option<StateDirectory>, Option<Child>) {
+    ///
+    /// # Errors
+    /// Only if there is no process yet.
+    pub(crate) fn commit(mut self) -> anyhow::Result<(StateDirectory, Child)> {
+        let taken = self.directory.take().zip(self.child.take());
+        let kept = taken.ok_or_else(|| anyhow::Error::msg("there is nothing to keep"))?;
         self.cgroup = None;
         self.pid_file = None;
-        (self.directory.take(), self.child.take())
+        Ok(kept)
     }
 }
 

@@ -29,11 +29,8 @@ pub(crate) enum Event {
 /// From the runtime to init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// Go on. Carries init's pid in the runtime's pid namespace, which init cannot know.
-    Proceed {
-        /// The pid.
-        pid: i32,
-    },
+    /// Go on.
+    Proceed,
     /// Execute the program.
     Start,
 }
@@ -101,10 +98,7 @@ impl Stage {
 /// The events that init of `plan` sends, in order, if nothing fails.
 pub(crate) fn conversation(plan: &Plan) -> Vec<Event> {
     let hooks = &plan.hooks;
-    let wants_hooks = !(hooks.prestart.is_empty()
-        && hooks.create_runtime.is_empty()
-        && hooks.create_container.is_empty()
-        && hooks.start_container.is_empty());
+    let wants_hooks = !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty());
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal.is_some());
     [
         (plan.namespaces.new.contains(Kind::User), Event::MapIds),

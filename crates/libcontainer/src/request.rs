@@ -60,10 +60,9 @@ pub struct Exec {
     pub tty: bool,
     /// `--user UID[:GID]`.
     pub user: Option<(u32, Option<u32>)>,
-    /// `--additional-gids`.
+    /// `--additional-gids`, added to the container's.
     pub additional_gids: Vec<u32>,
-    /// `--cap`: names added to the bounding, effective, permitted and, where runc does so, ambient
-    /// sets; never to the inheritable set.
+    /// `--cap`: names added to the bounding, effective and permitted sets.
     pub capabilities: Vec<String>,
     /// `--no-new-privs`, where given.
     pub no_new_privileges: Option<bool>,

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::create::{Waiting, Waits, bring_up, prepare};
+use crate::create::{Waits, bring_up, prepare};
 use crate::delete::destroy;
 use crate::protocol::Reply;
 use crate::request::{self, Context};
@@ -30,23 +30,20 @@ pub fn run(context: &Context, request: &request::Run) -> Result<u8> {
             .map_err(rustix::io::Errno::from_raw_os_error)
             .context("become a child subreaper: prctl")?;
     }
-    let foreground = if request.detach { None } else { Some(Foreground::new()?) };
+    let mut foreground = if request.detach { None } else { Some(Foreground::new()?) };
     let waiting = bring_up(context, &request.create, &prepared, Waits::OnChannel)?;
-    let Waiting { pending, channel, state, pid: _, terminal: mut master } = waiting;
-    if let (Some(socket), Some(master)) =
-        (&prepared.console, master.take_if(|_| prepared.console.is_some()))
-    {
-        console::send(socket, &master)?;
-    }
-    let mut foreground = foreground;
-    if let (Some(foreground), Some(master)) = (&mut foreground, master) {
-        let sized = terminal.is_some_and(|terminal| terminal.size.is_some());
-        foreground.show(master, sized)?;
-    }
-    channel.send(&Reply::Start, &[]).context("init is gone")?;
-    serve::wait_for_program(&channel)?;
-    let (directory, child) = pending.commit();
-    let (Some(directory), Some(child)) = (directory, child) else { return Ok(0) };
+    let (directory, child, state) = waiting.finish(context.warn, |channel, master| {
+        match (master, &prepared.console, &mut foreground) {
+            (Some(master), Some(socket), _) => console::send(socket, &master)?,
+            (Some(master), None, Some(foreground)) => {
+                let sized = terminal.is_some_and(|terminal| terminal.size.is_some());
+                foreground.show(master, sized)?;
+            }
+            _ => {}
+        }
+        channel.send(&Reply::Start, &[]).context("init is gone")?;
+        serve::wait_for_program(channel)
+    })?;
     poststart(context, directory, &state)?;
     let Some(foreground) = foreground else { return Ok(0) };
     let code = foreground.wait(&child)?;

@@ -34,7 +34,7 @@ pub(crate) fn serve(
             (Event::Terminal, _) => terminal = descriptors.pop(),
             _ => return Ok(terminal),
         }
-        channel.send(&Reply::Proceed { pid: child.pid }, &[]).context("init is gone")?;
+        channel.send(&Reply::Proceed, &[]).context("init is gone")?;
     }
     Ok(terminal)
 }

@@ -8,6 +8,8 @@
 pub mod bpf;
 pub mod clone;
 pub mod descriptors;
+#[cfg(target_arch = "x86_64")]
+pub mod entry;
 pub mod ioprio;
 pub mod keyring;
 pub mod mount;

@@ -64,21 +64,25 @@ const STATUS: &str =
     "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\\t\\n' '  '";
 
 fn containerd_plain(container: &mut Container) -> Test {
+    need_limits()?;
     let text = include_str!("../../../tests/bundles/containerd-plain/config.json");
     let lines = run(container, text, STATUS)?;
-    same!(lines, ["CapEff: 00000000a80425fb NoNewPrivs: 1 Seccomp: 0 "]);
+    same!(lines, ["CapEff: 00000000a80425fb NoNewPrivs: 1 Seccomp: 0"]);
     Ok(())
 }
 
 fn containerd_limits(container: &mut Container) -> Test {
     need_limits()?;
     let text = include_str!("../../../tests/bundles/containerd-limits/config.json");
-    let lines = run(container, text, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes")?;
-    same!(lines, ["268435456"]);
+    use_config(container, text)?;
+    container.start_idle()?;
+    same!(super::cgroups::read(container, &["memory.limit_in_bytes"])?, "268435456");
+    same!(super::cgroups::read(container, &["cpu.cfs_quota_us"])?, "50000");
     Ok(())
 }
 
 fn containerd_seccomp(container: &mut Container) -> Test {
+    need_limits()?;
     let text = include_str!("../../../tests/bundles/containerd-seccomp/config.json");
     let script = format!("{STATUS}; unshare -U true; echo $?");
     let lines = run(container, text, &script)?;

@@ -41,7 +41,7 @@ fn directories(pid: i64) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The content of the first of these files that the container's cgroups have: the names differ
 /// between the versions.
-fn read(container: &Container, names: &[&str]) -> anyhow::Result<String> {
+pub(super) fn read(container: &Container, names: &[&str]) -> anyhow::Result<String> {
     for directory in directories(container.pid()?)? {
         for name in names {
             if let Ok(text) = fs::read_to_string(directory.join(name)) {

@@ -23,7 +23,7 @@ cases!("escapes":
     cve_2021_30465_race, cve_2021_43784_long_netlink, cve_2022_0811_sysctl_value,
     cve_2022_29162_inheritable, cve_2023_28642_linked_proc_with_profile, cve_2024_21626_cwd,
     cve_2024_21626_linked_cwd, cve_2024_21626_exec_cwd, cve_2024_45310_race_of_directories,
-    cve_2025_31133_linked_null, cve_2025_52881_fake_sysctl, cve_2026_30892_user,
+    cve_2025_31133_linked_null, cve_2025_52881_fake_sysctl, cve_2026_30892_user, cve_2026_30892_empty_user,
     cve_2026_41579_linked_dev, cve_2026_41579_linked_dev_without_mount,
     cve_2026_88265_linked_null_streams, cve_2026_115521_linked_proc_self_fd,
     host_propagation_is_untouched, links_in_dev,
@@ -53,16 +53,17 @@ fn cve_2016_9962_init_is_not_dumpable(container: &mut Container) -> Test {
     let capabilities = ["CAP_KILL", "CAP_DAC_OVERRIDE"];
     config::allow_capabilities(&mut container.config, &capabilities);
     container.create()?.success()?;
-    let output =
-        container.exec(&["sh", "-c", "ls /proc/1/fd; readlink /proc/1/exe /proc/1/root"])?;
-    same!(output.stdout, "");
+    let links = "readlink /proc/1/exe /proc/1/root /proc/1/cwd /proc/1/fd/*";
+    same!(container.exec(&["sh", "-c", links])?.stdout, "");
     Ok(())
 }
 
 /// A program that holds the runtime's binary open writes to it once it is not running any more.
 fn cve_2019_5736_own_binary(container: &mut Container) -> Test {
     let copy = container.victim.join("runtime");
-    fs::copy(&container.runtime.binary, &copy)?;
+    // Another test's child would keep a file of ours open for writing until it executes something.
+    let copied = std::process::Command::new("cp").args([&container.runtime.binary, &copy]).status();
+    ensure!(copied?.success(), "cp");
     let before = fs::read(&copy)?;
     container.runtime.binary = copy.clone();
     let all = ["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_FOWNER", "CAP_KILL"];
@@ -286,7 +287,7 @@ fn cve_2025_52881_fake_sysctl(container: &mut Container) -> Test {
 /// What is no number is an error, and never root.
 fn cve_2026_30892_user(container: &mut Container) -> Test {
     container.start_idle()?;
-    for user in ["1000x", "", "-1", "4294967296", "x", "1:", ":1", "1:x", " 1", "0x1", "1:1:1"] {
+    for user in ["1000x", "-1", "4294967296", "x", "1:", ":1", "1:x", " 1", "0x1", "1:1:1"] {
         let output = container.exec_with(&["--user", user], &["id", "-u"])?;
         ensure!(output.code != 0, "{user:?} became {}", output.stdout.trim());
     }
@@ -294,6 +295,12 @@ fn cve_2026_30892_user(container: &mut Container) -> Test {
         let output = container.exec_with(&["--user", user], &["sh", "-c", "id -u; id -g"])?;
         same!(output.success()?.lines(), ids);
     }
+    Ok(())
+}
+
+fn cve_2026_30892_empty_user(container: &mut Container) -> Test {
+    container.start_idle()?;
+    ensure!(container.exec_with(&["--user", ""], &["true"])?.code != 0, "an empty user");
     Ok(())
 }
 

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::{Test, cases, same};
 use crate::command::wait_until;
+use crate::config;
 use crate::container::Container;
 
 cases!("exec":
-    joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags,
+    joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags, groups_are_added, capabilities_of_the_file,
     process_file, broken_process_file, added_capability, added_capability_is_not_inheritable,
     no_new_privileges_can_be_set, detached, pid_file, standard_input, preserved_descriptors,
     descriptors, exit_codes, program_errors, in_created, in_paused, in_stopped, is_in_the_cgroup,
@@ -96,6 +97,31 @@ fn short_flags(container: &mut Container) -> Test {
     let script = "echo $A; id -u; grep Groups /proc/self/status";
     let output = container.exec_with(&flags, &["sh", "-c", script])?.success()?;
     same!(output.words(), ["1", "5", "Groups:", "7"]);
+    Ok(())
+}
+
+fn groups_are_added(container: &mut Container) -> Test {
+    container.set("/process/user", json!({ "uid": 0, "gid": 0, "additionalGids": [11, 12] }));
+    container.start_idle()?;
+    let args = ["grep", "Groups", "/proc/self/status"];
+    let output = container.exec_with(&["-g", "7"], &args)?.success()?;
+    same!(output.words(), ["Groups:", "7", "11", "12"]);
+    Ok(())
+}
+
+/// What a file asks for it gets, the inheritable and ambient sets too.
+fn capabilities_of_the_file(container: &mut Container) -> Test {
+    config::allow_capabilities(&mut container.config, &["CAP_KILL"]);
+    container.start_idle()?;
+    let mut process = process(&["grep", "CapAmb", "/proc/self/status"]);
+    let set = json!(["CAP_KILL"]);
+    process["capabilities"] = json!({
+        "bounding": set, "effective": set, "permitted": set, "inheritable": set, "ambient": set,
+    });
+    fs::write(container.file("process.json"), process.to_string())?;
+    let id = container.id.clone();
+    let output = container.runtime(&["exec", "--process", &container.file("process.json"), &id])?;
+    same!(output.success()?.words(), ["CapAmb:", "0000000000000020"]);
     Ok(())
 }
 
@@ -311,7 +337,7 @@ fn processes_end_with_the_container(container: &mut Container) -> Test {
 }
 
 fn in_a_user_namespace(container: &mut Container) -> Test {
-    crate::config::add_user_namespace(&mut container.config);
+    config::add_user_namespace(&mut container.config);
     container.start_idle()?;
     let output = container.exec(&["sh", "-c", "id -u; cat /proc/self/uid_map"])?.success()?;
     same!(output.words(), ["0", "0", "100000", "65536"]);

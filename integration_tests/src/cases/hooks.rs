@@ -123,8 +123,13 @@ fn state_on_standard_input(container: &mut Container) -> Test {
         same!(state["id"], container.id.as_str());
         same!(state["bundle"], container.bundle());
         same!(state["annotations"]["org.example.key"], "value");
-        if *kind != "poststop" {
-            same!((*kind, &state["pid"]), (*kind, &json!(pid)));
+        // The pid as the hook's namespace has it (runtime-spec, state).
+        match *kind {
+            "createContainer" | "startContainer" => {
+                same!((*kind, &state["pid"]), (*kind, &json!(1)))
+            }
+            "poststop" => {}
+            _ => same!((*kind, &state["pid"]), (*kind, &json!(pid))),
         }
     }
     Ok(())
@@ -457,7 +462,7 @@ fn missing_program(container: &mut Container) -> Test {
 
 fn killed_hook(container: &mut Container) -> Test {
     container.set("/hooks/createRuntime", json!([shell("kill -9 $$")]));
-    container.create_refused(&["hook", "signal: killed"])
+    container.create_refused(&["hook", "signal", "killed"])
 }
 
 /// Docker's prestart hook configures the network of the pid that it is told.

@@ -11,7 +11,7 @@ use crate::container::Container;
 
 cases!("log":
     json_is_one_line, json_on_standard_error, text_to_a_file, text_on_standard_error, is_appended_to,
-    nothing_on_success, unknown_format, file_that_cannot_be_opened, quotes_are_escaped,
+    nothing_on_success, unknown_format, file_that_cannot_be_opened, quotes_are_escaped, usage_errors,
 );
 
 /// A date and time as RFC 3339 writes it.
@@ -126,5 +126,24 @@ fn quotes_are_escaped(container: &mut Container) -> Test {
     same!(output.log.lines().count(), 1);
     let record: Value = serde_json::from_str(&output.log)?;
     ensure!(record["msg"].as_str().is_some_and(|text| !text.contains('\n')), "{record}");
+    Ok(())
+}
+
+/// Whoever calls the runtime reads its log, whatever is wrong.
+fn usage_errors(container: &mut Container) -> Test {
+    for arguments in
+        [&["--no-such-flag", "list"][..], &["create"], &["exec", "--no-such-flag", "a", "b"]]
+    {
+        let _ = fs::remove_file(container.file("log.json"));
+        let output = container.runtime(arguments)?;
+        ensure!(output.code != 0, "{arguments:?} is accepted");
+        same!(
+            (
+                output.log.lines().count(),
+                serde_json::from_str::<Value>(&output.log)?["level"].as_str()
+            ),
+            (1, Some("error"))
+        );
+    }
     Ok(())
 }

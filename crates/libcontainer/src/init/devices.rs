@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Uid, chownat, fstat, makedev, mknodat, readlinkat, statat,
-    symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, Uid, chownat, fstat, makedev, mknodat, statat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -73,11 +73,9 @@ fn make_link(link: &Link, root: &Root) -> anyhow::Result<()> {
     }
     let (parent, name) = root.parent(&link.path)?;
     match symlinkat(&link.target, parent.as_fd(), &name) {
-        Err(Errno::EXIST) => {}
+        Err(Errno::EXIST) if link.replaces => {}
+        Err(Errno::EXIST) => return Ok(()),
         result => return result.context("symlink"),
-    }
-    if readlinkat(parent.as_fd(), &name, Vec::new()).is_ok_and(|there| there == link.target) {
-        return Ok(());
     }
     unlinkat(parent.as_fd(), &name, AtFlags::empty()).context("replace: unlink")?;
     symlinkat(&link.target, parent.as_fd(), &name).context("symlink")

@@ -67,22 +67,20 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     // What init makes has the permissions that it says; the program gets the caller's mask back.
     let inherited_mask = rustix::process::umask(Mode::empty());
     enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
-    let pid = ask_for_hooks(plan, &init.channel).at(Stage::Hooks)?;
+    ask_for_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
     let later = mounts::mount_all(plan, &root, files).at(Stage::Mounts)?;
     devices::make_all(plan, &root, files).at(Stage::Devices)?;
     let pty = open_terminal(plan.process.as_ref(), &root, true).at(Stage::Terminal)?;
     make_working_directory(plan, &root);
-    run_hooks(&plan.hooks.create_container, init.state, (Status::Creating, pid))
-        .at(Stage::Hooks)?;
+    run_hooks(&plan.hooks.create_container, init.state, Status::Creating).at(Stage::Hooks)?;
     root.pivot(plan.rootfs.no_pivot || !plan.namespaces.has(Kind::Mount)).at(Stage::Pivot)?;
     seal::seal(plan, &root, files, later).at(Stage::Seal)?;
     take_terminal(plan.process.as_ref(), pty, &root, &init.channel).at(Stage::Terminal)?;
     rustix::process::umask(inherited_mask);
     let program = prepare(plan.process.as_ref(), &root, plan.preserve_fds)?;
     wait_for_start(init).at(Stage::Program)?;
-    run_hooks(&plan.hooks.start_container, init.state, (Status::Created, pid))
-        .at(Stage::StartHooks)?;
+    run_hooks(&plan.hooks.start_container, init.state, Status::Created).at(Stage::StartHooks)?;
     execute(plan.process.as_ref(), program)
 }
 
@@ -192,20 +190,21 @@ fn bring_loopback_up() -> anyhow::Result<()> {
         .context("bring up the loopback interface: SIOCSIFFLAGS")
 }
 
-/// Lets the runtime run its hooks, if there are hooks at all. Init's pid as the host sees it.
-fn ask_for_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<i32> {
-    if !crate::protocol::conversation(plan).contains(&Event::NamespacesReady) {
-        return Ok(0);
+/// Lets the runtime run its hooks, if it has any.
+fn ask_for_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<()> {
+    if crate::protocol::conversation(plan).contains(&Event::NamespacesReady) {
+        channel.ask(&Event::NamespacesReady, &[]).context("the runtime is gone")?;
     }
-    match channel.ask(&Event::NamespacesReady, &[]).context("the runtime is gone")? {
-        Reply::Proceed { pid } => Ok(pid),
-        Reply::Start => anyhow::bail!("the runtime answered out of turn"),
-    }
+    Ok(())
 }
 
 fn attach_root(plan: &Plan, files: &mut Files) -> anyhow::Result<Root> {
     let tree = files.rootfs.take().context("the root filesystem was not opened")?;
-    if plan.namespaces.has(Kind::Mount) { Root::attach(tree) } else { Ok(Root::new(tree)) }
+    if plan.namespaces.has(Kind::Mount) {
+        Root::attach(tree, &plan.rootfs.path)
+    } else {
+        Ok(Root::new(tree))
+    }
 }
 
 fn open_terminal(
@@ -229,14 +228,12 @@ fn make_working_directory(plan: &Plan, root: &Root) {
     }
 }
 
-fn run_hooks(
-    hooks: &[crate::plan::Hook],
-    state: &State,
-    (status, pid): (Status, i32),
-) -> anyhow::Result<()> {
+/// The pid in the state is the one that the hooks see here (runtime-spec, runtime.md, "State").
+fn run_hooks(hooks: &[crate::plan::Hook], state: &State, status: Status) -> anyhow::Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
     hooks::run(hooks, &state.hook_document(status, pid), None)
 }
 
@@ -279,7 +276,7 @@ fn prepare(
 fn wait_for_start(init: &mut Init<'_>) -> anyhow::Result<()> {
     match init.channel.ask(&Event::Ready, &[]).context("the runtime is gone")? {
         Reply::Start => return Ok(()),
-        Reply::Proceed { .. } => {}
+        Reply::Proceed => {}
     }
     let listener = init.start.take().context("no socket to wait at")?;
     loop {

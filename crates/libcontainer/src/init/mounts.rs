@@ -96,7 +96,7 @@ fn mount_one(
 fn attach_context(tree: &OwnedFd, place: &OwnedFd) -> String {
     let mismatch = file_type(tree).ok() != file_type(place).ok();
     let hint = if mismatch {
-        " (are you mounting a directory onto a file, or a file onto a directory?)"
+        " (not a directory: are you mounting a directory onto a file, or a file onto a directory?)"
     } else {
         ""
     };
@@ -266,7 +266,8 @@ fn mount_hierarchy(
 ) -> anyhow::Result<()> {
     let directory = mount.destination.as_path();
     let (name, detached) = match tree {
-        CgroupTree::Unified { bind } => ("unified", unified(plan, mount, bind.as_ref())?),
+        CgroupTree::Unified { bind: Some(bind) } => ("unified", bound(bind, mount)?),
+        CgroupTree::Unified { bind: None } => ("unified", unified(plan, mount, None)?),
         CgroupTree::Legacy { name, options, links, bind } => {
             for link in links {
                 let path = ContainerPath::new(directory.join(link)).context("NUL in a path")?;

@@ -32,8 +32,8 @@ pub(crate) fn find(process: &Process) -> anyhow::Result<CString> {
     if name.to_bytes().contains(&b'/') {
         return match executable(name) {
             Ok(()) => Ok(name.clone()),
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                bail!("exec: {shown:?}: stat {shown}: no such file or directory")
+            Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
+                Err(errno).with_context(|| format!("exec: {shown:?}: stat {shown}"))
             }
             Err(Errno::ISDIR) => bail!("exec: {shown:?}: is a directory"),
             Err(errno) => Err(errno).with_context(|| format!("exec: {shown:?}")),

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Component;
+use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
@@ -35,16 +35,17 @@ pub(crate) enum Target {
 }
 
 impl Root {
-    /// Takes the root of the detached mount `tree` and attaches it on the process's own root, out
-    /// of sight: paths of the host still mean the host until [`Root::pivot`].
+    /// Takes the root of the detached mount `tree` and attaches it at `path`, the host's path of
+    /// the root filesystem, where createContainer hooks look for it.
     ///
     /// Before, no mount event may reach the host any more (mount_namespaces(7)): a shared parent
     /// would carry every mount of the container there.
-    pub(crate) fn attach(tree: OwnedFd) -> anyhow::Result<Self> {
+    pub(crate) fn attach(tree: OwnedFd, path: &Path) -> anyhow::Result<Self> {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change(c"/", private).context("make the host's mounts private: mount")?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(&tree, c"", rustix::fs::CWD, c"/", flags).context("attach: move_mount")?;
+        move_mount(&tree, c"", rustix::fs::CWD, path, flags)
+            .with_context(|| format!("attach at {}: move_mount", path.display()))?;
         Ok(Self::new(tree))
     }
 

@@ -158,6 +158,7 @@ pub(crate) fn links(mounts: &[Mount]) -> Vec<Link> {
             path: ContainerPath::new(path).unwrap_or_default(),
             target: target.to_owned(),
             only_if: ContainerPath::new(only_if),
+            replaces: path == PTMX,
         })
         .collect()
 }

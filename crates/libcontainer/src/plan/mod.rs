@@ -228,6 +228,8 @@ pub struct Link {
     pub target: CString,
     /// Made only if this path exists in the container when the mounts are done.
     pub only_if: Option<ContainerPath>,
+    /// Whether it replaces what the image has there.
+    pub replaces: bool,
 }
 
 /// `process`, decided: for init and for exec processes alike.
