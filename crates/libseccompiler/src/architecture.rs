@@ -194,6 +194,14 @@ impl Architecture {
         ArgumentWords { low, high: self.compares_64_bits().then_some(high) }
     }
 
+    /// Its `ENOSYS` of asm/errno.h.
+    pub(crate) const fn enosys(self) -> u32 {
+        match self {
+            Self::Mips | Self::Mips64 | Self::Mipsel | Self::Mipsel64 => 89,
+            _ => 38,
+        }
+    }
+
     /// Its multiplexers, if it has them.
     pub(crate) const fn multiplexers(self) -> Option<Multiplexers> {
         match self {

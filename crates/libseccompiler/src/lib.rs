@@ -45,15 +45,14 @@ pub const MAXIMUM_INSTRUCTIONS: usize = 4096;
 /// - A name that an architecture does not have is skipped there: profiles are written for many
 ///   kernels and machines.
 /// - A rule with the default action is skipped. Of the rules of one system call, one without
-///   arguments beats those with arguments; of several without, the first counts. Among rules
-///   with arguments the more specific one counts (see the module `precedence`).
+///   arguments beats those with arguments; of several of a kind, the first that holds counts.
 /// - Where a rule tests one argument more than once, one of its tests is enough (runc's "old
 ///   behaviour"); otherwise all must hold.
 /// - On 32-bit architectures and x32 only the low half of an argument is compared.
 /// - socketcall(2) and ipc(2), where an architecture has them, follow the rules of the calls that
 ///   they multiplex, as far as their first argument tells.
-/// - Unless the default action lets calls pass, numbers above the newest system call that the
-///   profile names get `ENOSYS`: a program that probes for a newer call falls back on an older
+/// - Unless the default action lets calls pass (to the kernel, or to a tracer), numbers above the
+///   newest system call that the profile names get `ENOSYS`: a program that probes for a newer call falls back on an older
 ///   one, which it would not do for `EPERM`.
 /// - A profile without `flags` gets `SECCOMP_FILTER_FLAG_SPEC_ALLOW`.
 ///

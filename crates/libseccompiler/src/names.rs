@@ -85,10 +85,7 @@ macro_rules! table {
                 }
                 number += 1;
             }
-            Table {
-                slots,
-                name: |number| Sysno::new(number.into()).map(|call| plain(call.name())),
-            }
+            Table { slots, name: |number| Sysno::new(number.into()).map(|call| plain(call.name())) }
         };
     };
 }
@@ -143,9 +140,8 @@ pub(crate) const X32_BIT: u32 = 1 << 30;
 /// line `x32` or `64`.
 fn x32(name: Name<'_>) -> Option<u32> {
     let number = X32_ONLY.iter().find(|(text, _)| *text == name.text).map(|(_, number)| *number);
-    let number = number.or_else(|| {
-        X86_64.number(name).filter(|_| !X86_64_ONLY.contains(&name.text))
-    })?;
+    let number =
+        number.or_else(|| X86_64.number(name).filter(|_| !X86_64_ONLY.contains(&name.text)))?;
     Some(X32_BIT | number)
 }
 
