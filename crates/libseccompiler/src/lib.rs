@@ -50,10 +50,10 @@ pub const MAXIMUM_INSTRUCTIONS: usize = 4096;
 ///   behaviour"); otherwise all must hold.
 /// - On 32-bit architectures and x32 only the low half of an argument is compared.
 /// - socketcall(2) and ipc(2), where an architecture has them, follow the rules of the calls that
-///   they multiplex, as far as their first argument tells.
+///   they multiplex; of the first argument only which call it is can be told.
 /// - Unless the default action lets calls pass (to the kernel, or to a tracer), numbers above the
-///   newest system call that the profile names get `ENOSYS`: a program that probes for a newer call falls back on an older
-///   one, which it would not do for `EPERM`.
+///   newest system call that the profile names get `ENOSYS`: a program that probes for a newer call
+///   falls back on an older one, which it would not do for `EPERM`.
 /// - A profile without `flags` gets `SECCOMP_FILTER_FLAG_SPEC_ALLOW`.
 ///
 /// # Errors

@@ -104,20 +104,39 @@ table!(LOONGARCH64, loongarch64);
 
 /// The number of `name` on `architecture`, as the kernel reports it; for x32 with bit 30.
 pub(crate) fn number(architecture: Architecture, name: Name<'_>) -> Option<u32> {
+    in_table(architecture, name).or_else(|| missing(architecture, name.text))
+}
+
+/// What the tables of the `syscalls` crate lack, or call by a name that the kernel does not use.
+fn missing(architecture: Architecture, name: &str) -> Option<u32> {
+    match (architecture, name) {
+        (Architecture::Aarch64, "newfstatat") => Some(79),
+        (Architecture::Mips64 | Architecture::Mipsel64, "set_mempolicy_home_node") => Some(5450),
+        _ => None,
+    }
+}
+
+fn in_table(architecture: Architecture, name: Name<'_>) -> Option<u32> {
     match architecture {
         Architecture::X86 => X86.number(name),
         Architecture::X86_64 => X86_64.number(name),
         Architecture::X32 => x32(name),
         Architecture::Arm => arm_private(name.text).or_else(|| ARM.number(name)),
-        Architecture::Aarch64 => AARCH64.number(name),
+        Architecture::Aarch64 => AARCH64.number(name).filter(is_of_64_bits),
         Architecture::Mips | Architecture::Mipsel => MIPS.number(name),
         Architecture::Mips64 | Architecture::Mipsel64 => MIPS64.number(name),
         Architecture::Ppc => PPC.number(name),
         Architecture::Ppc64 | Architecture::Ppc64le => PPC64.number(name),
         Architecture::Riscv64 => RISCV64.number(name),
         Architecture::S390x => S390X.number(name),
-        Architecture::Loongarch64 => LOONGARCH64.number(name),
+        Architecture::Loongarch64 => LOONGARCH64.number(name).filter(is_of_64_bits),
     }
+}
+
+/// Whether asm-generic/unistd.h has the number where `__BITS_PER_LONG` is 64: the calls with 64-bit
+/// times are only for 32-bit architectures, and two tables have them all the same.
+fn is_of_64_bits(number: &u32) -> bool {
+    !(403..=423).contains(number)
 }
 
 /// The system calls of 32-bit ARM outside its table: arch/arm/include/uapi/asm/unistd.h.
@@ -198,6 +217,7 @@ const X86_64_ONLY: &[&str] = &[
     "epoll_ctl_old",
     "epoll_wait_old",
     "vserver",
+    "map_shadow_stack",
     "uretprobe",
     "uprobe",
 ];

@@ -58,22 +58,34 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
 /// The numbers of one architecture, from 0 on.
 fn ranges(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) -> Vec<Range> {
     let default = graph.verdict(profile.default);
+    let beyond = beyond(graph, profile, architecture);
+    // Without any name `beyond` is the default too.
+    let end = newest(profile, architecture).map_or(0, |newest| newest + 1);
     let mut ranges = Vec::new();
     let mut next = 0;
     for (number, cases) in cases(profile, architecture) {
-        if next < number {
-            ranges.push(Range { first: next, verdict: default });
-        }
+        ranges.extend(unnamed(next..number, end, (default, beyond)));
         let verdict = decision(graph, architecture, cases, default);
         ranges.push(Range { first: number, verdict });
         next = number + 1;
     }
-    let end = newest(profile, architecture).map_or(next, |newest| next.max(newest + 1));
-    if next < end {
-        ranges.push(Range { first: next, verdict: default });
-    }
-    ranges.push(Range { first: end, verdict: beyond(graph, profile, architecture) });
+    ranges.extend(unnamed(next..u32::MAX, end, (default, beyond)));
     ranges
+}
+
+/// Numbers without a rule: the default below `end`, and what is beyond from there on.
+fn unnamed(
+    numbers: std::ops::Range<u32>,
+    end: u32,
+    (default, beyond): (NodeId, NodeId),
+) -> impl Iterator<Item = Range> {
+    let below = Range { first: numbers.start, verdict: default };
+    let above = Range { first: numbers.start.max(end), verdict: beyond };
+    [below, above]
+        .into_iter()
+        .zip([numbers.start..numbers.end.min(end), above.first..numbers.end])
+        .filter(|(_, covered)| !covered.is_empty())
+        .map(|(range, _)| range)
 }
 
 /// The verdict on numbers above the newest system call that the profile names.
@@ -82,10 +94,15 @@ fn beyond(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) 
     graph.verdict(if is_known { profile.default } else { verdict::ERRNO | architecture.enosys() })
 }
 
-/// The largest number that the profile names, whatever its rules do.
+/// The largest number that the profile names, whatever its rules do. Calls that have a multiplexer
+/// are older than their own numbers, and do not count.
 fn newest(profile: &Profile<'_>, architecture: Architecture) -> Option<u32> {
+    let multiplexes = architecture.multiplexers().is_some();
     let names = profile.rules.iter().flat_map(|rule| &rule.names);
-    names.filter_map(|name| names::number(architecture, *name)).max()
+    names
+        .filter(|name| !(multiplexes && names::multiplexed(name.text).is_some()))
+        .filter_map(|name| names::number(architecture, *name))
+        .max()
 }
 
 /// The decision for one number: the first case that holds, or else the default.
@@ -110,8 +127,8 @@ fn cases(profile: &Profile<'_>, architecture: Architecture) -> BTreeMap<u32, Vec
             if let Some(number) = names::number(architecture, *name) {
                 cases.entry(number).or_default().extend(cases_of(rule, architecture));
             }
-            if let Some((number, case)) = multiplexed(rule, *name, architecture) {
-                cases.entry(number).or_default().push(case);
+            if let Some((number, more)) = multiplexed(rule, *name, architecture) {
+                cases.entry(number).or_default().extend(more);
             }
         }
     }
@@ -126,14 +143,24 @@ fn cases_of(rule: &Rule<'_>, architecture: Architecture) -> impl Iterator<Item =
     })
 }
 
-/// The case of the multiplexer through which `name` is reached too. Its first argument says which
-/// call is meant; the call's own arguments are in memory, where no filter can look.
-fn multiplexed(rule: &Rule<'_>, name: Name<'_>, architecture: Architecture) -> Option<(u32, Case)> {
+/// The cases of the multiplexer through which `name` is reached too. Its first argument says which
+/// call is meant. The call's own arguments are in memory, where no filter can look: like
+/// libseccomp, the conditions on the others are kept, and hold or not for what is there instead.
+fn multiplexed(
+    rule: &Rule<'_>,
+    name: Name<'_>,
+    architecture: Architecture,
+) -> Option<(u32, impl Iterator<Item = Case>)> {
     let multiplexers = architecture.multiplexers()?;
     let (number, call) = match names::multiplexed(name.text)? {
         Multiplexed::Socketcall(call) => (multiplexers.socketcall, call),
         Multiplexed::Ipc(call) => (multiplexers.ipc, call),
     };
-    let condition = Condition { argument: 0, operator: Operator::Equal(call.into()) };
-    Some((number, Case { conditions: vec![condition], action: rule.action }))
+    let is_call = Condition { argument: 0, operator: Operator::Equal(call.into()) };
+    let cases = cases_of(rule, architecture).map(move |mut case| {
+        case.conditions.retain(|condition| condition.argument != 0);
+        case.conditions.insert(0, is_call);
+        case
+    });
+    Some((number, cases))
 }
