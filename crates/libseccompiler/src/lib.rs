@@ -12,7 +12,7 @@
 //! 4. `assembler` lays the graph out as instructions.
 //!
 //! The verdicts are those of runc with libseccomp, down to its peculiarities where a profile can
-//! depend on them; `tests/oracle.rs` compares the two. See [`compile`] for what that means.
+//! depend on them; `tests/verdicts` compares the two. See [`compile`] for what that means.
 
 mod architecture;
 mod argument;

@@ -288,3 +288,90 @@ fn alternatives(conditions: Vec<Condition>) -> Vec<Vec<Condition>> {
         vec![conditions]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check_json(profile: Value) -> Result<u32, Vec<String>> {
+        let profile: LinuxSeccomp = serde_json::from_value(profile).unwrap();
+        match check(&profile, Architecture::X86_64) {
+            Ok(profile) => Ok(profile.flags),
+            Err(violations) => Err(violations.into_iter().map(|one| one.pointer).collect()),
+        }
+    }
+
+    fn pointers(profile: Value) -> Vec<String> {
+        check_json(profile).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn everything_wrong_is_found_at_once() {
+        let argument = json!({ "index": 6, "value": 0, "op": "SCMP_CMP_EQ" });
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_NOTIFY",
+            "defaultErrnoRet": 1,
+            "listenerMetadata": "for nobody",
+            "syscalls": [
+                { "names": [], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096 },
+                { "names": ["read"], "action": "SCMP_ACT_TRACE", "errnoRet": 65536 },
+                { "names": ["read"], "action": "SCMP_ACT_LOG", "errnoRet": 1, "args": [argument] },
+                { "names": ["read"], "action": "SCMP_ACT_NOTIFY" }
+            ]
+        });
+        let expected = [
+            "/defaultErrnoRet",
+            "/defaultAction",
+            "/syscalls/0/names",
+            "/syscalls/0/errnoRet",
+            "/syscalls/1/errnoRet",
+            "/syscalls/2/errnoRet",
+            "/syscalls/2/args/0/index",
+            "/syscalls",
+            "/listenerMetadata",
+        ];
+        assert_eq!(pointers(profile), expected);
+    }
+
+    #[test]
+    fn the_largest_values_are_right() {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "defaultErrnoRet": 4095,
+            "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_TRACE", "errnoRet": 65535 }]
+        });
+        assert_eq!(check_json(profile), Ok(flag::SPEC_ALLOW));
+    }
+
+    #[test]
+    fn an_architecture_without_numbers_is_refused() {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_PARISC"]
+        });
+        assert_eq!(pointers(profile), ["/architectures/1"]);
+    }
+
+    #[test]
+    fn flags() {
+        let with = |flags: &[&str], action: &str| {
+            check_json(json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "flags": flags,
+                "listenerPath": "/run/agent.socket",
+                "syscalls": [{ "names": ["read"], "action": action }]
+            }))
+        };
+        let tsync = "SECCOMP_FILTER_FLAG_TSYNC";
+        let killable = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
+        assert_eq!(with(&[], "SCMP_ACT_LOG"), Ok(0));
+        assert_eq!(with(&[tsync], "SCMP_ACT_LOG"), Ok(flag::TSYNC));
+        assert_eq!(with(&[killable], "SCMP_ACT_LOG"), Ok(0));
+        let notified = flag::NEW_LISTENER | flag::WAIT_KILLABLE_RECV;
+        assert_eq!(with(&[killable], "SCMP_ACT_NOTIFY"), Ok(notified));
+        let synchronous = flag::NEW_LISTENER | flag::TSYNC | flag::TSYNC_ESRCH;
+        assert_eq!(with(&[tsync], "SCMP_ACT_NOTIFY"), Ok(synchronous));
+    }
+}
