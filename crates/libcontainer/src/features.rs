@@ -74,7 +74,9 @@ mod tests {
     #[test]
     fn lists_have_one_order() {
         let document = features();
-        for pointer in ["/mountOptions", "/linux/namespaces", "/linux/seccomp/actions", "/linux/seccomp/archs"] {
+        for pointer in
+            ["/mountOptions", "/linux/namespaces", "/linux/seccomp/actions", "/linux/seccomp/archs"]
+        {
             let list: Vec<&str> = document
                 .pointer(pointer)
                 .and_then(|list| list.as_array())
