@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use libnamespaces::{Child, Joined, NamespaceFiles, Namespaces, Spawned, decide, spawn};
+use libseccompiler::Filter;
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
 
 use crate::create::{adjust_oom_score, write_pid_file};
@@ -76,7 +77,7 @@ fn plan_process(context: &Context, request: &request::Exec, state: &State) -> Re
         Some((text, flags)) => {
             let program =
                 from_hexadecimal(text).context("state.json: the seccomp filter is damaged")?;
-            Some(libseccompiler::Filter { program, flags: *flags })
+            Some(Filter::from_bytes(program, *flags).context("state.json: the seccomp filter")?)
         }
     };
     Ok(process)

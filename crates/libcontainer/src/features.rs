@@ -1,6 +1,7 @@
 //! The features document (runtime-spec, features.md), made of the tables that parse the config.
 
 use libnamespaces::Kind;
+use libseccompiler::{ACTIONS, Architecture, FLAGS, OPERATORS};
 use serde_json::{Value, json};
 
 use crate::plan::{HOOK_NAMES, VERSIONS, capability_names, mount_option_names};
@@ -22,7 +23,7 @@ pub fn features() -> Value {
             "cgroup": {
                 "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true
             },
-            "seccomp": { "enabled": false },
+            "seccomp": seccomp(),
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
@@ -31,6 +32,27 @@ pub fn features() -> Value {
         },
         "annotations": { "org.aril.version": env!("CARGO_PKG_VERSION") },
         "potentiallyUnsafeConfigAnnotations": []
+    })
+}
+
+fn seccomp() -> Value {
+    if Architecture::native().is_none() {
+        return json!({ "enabled": false });
+    }
+    // The listener that SCMP_ACT_NOTIFY and its flag need is not there yet.
+    let mut actions = ACTIONS.to_vec();
+    actions.retain(|action| *action != "SCMP_ACT_NOTIFY");
+    let mut flags = FLAGS.to_vec();
+    flags.retain(|flag| *flag != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV");
+    let mut architectures: Vec<_> = Architecture::ALL.iter().map(|one| one.name()).collect();
+    architectures.sort_unstable();
+    json!({
+        "enabled": true,
+        "actions": actions,
+        "operators": OPERATORS,
+        "archs": architectures,
+        "knownFlags": FLAGS,
+        "supportedFlags": flags
     })
 }
 
@@ -52,7 +74,9 @@ mod tests {
     #[test]
     fn lists_have_one_order() {
         let document = features();
-        for pointer in ["/mountOptions", "/linux/namespaces"] {
+        for pointer in
+            ["/mountOptions", "/linux/namespaces", "/linux/seccomp/actions", "/linux/seccomp/archs"]
+        {
             let list: Vec<&str> = document
                 .pointer(pointer)
                 .and_then(|list| list.as_array())

@@ -1,12 +1,38 @@
-//! `linux.seccomp`.
+//! `linux.seccomp`, compiled.
 
-use libseccompiler::Filter;
-use oci_spec::runtime::Linux;
+use libseccompiler::{Architecture, Filter, compile};
+use oci_spec::runtime::{Linux, LinuxSeccompAction};
 
 use super::Violations;
 
 pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Option<Filter> {
     let seccomp = linux.seccomp().as_ref()?;
-    found.not_yet("/linux/seccomp", seccomp.default_action());
-    None
+    let Some(native) = Architecture::native() else {
+        found.add(
+            "/linux/seccomp",
+            std::env::consts::ARCH,
+            "is an architecture for which aril compiles no filters",
+            "leave seccomp out",
+        );
+        return None;
+    };
+    for (at, rule) in seccomp.syscalls().iter().flatten().enumerate() {
+        if rule.action() == LinuxSeccompAction::ScmpActNotify {
+            found.not_yet(&format!("/linux/seccomp/syscalls/{at}/action"), rule.action());
+        }
+    }
+    let listener = seccomp.listener_path().as_ref();
+    if let Some(path) = listener.filter(|path| !path.as_os_str().is_empty()) {
+        found.not_yet("/linux/seccomp/listenerPath", path.display());
+    }
+    match compile(seccomp, native) {
+        Ok(filter) => Some(filter),
+        Err(violations) => {
+            for one in violations {
+                let pointer = format!("/linux/seccomp{}", one.pointer);
+                found.add(&pointer, one.value, one.rule, &one.fix);
+            }
+            None
+        }
+    }
 }

@@ -428,3 +428,37 @@ fn a_flood_of_violations_is_cut_short() {
     let found = plan(&config, &legacy()).unwrap_err();
     assert_eq!((found.len(), found[100].value.as_str()), (101, "\"99900 more\""));
 }
+
+#[test]
+fn seccomp() {
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ALLOW" }]
+    });
+    check(&[("/linux/seccomp", profile.clone())], &[]);
+    let with = |pointer: &str, value: Value| {
+        let mut profile = profile.clone();
+        set(&mut profile, pointer, value);
+        let at = format!("/linux/seccomp{pointer}");
+        check(&[("/linux/seccomp", profile)], &[&at]);
+    };
+    with("/defaultErrnoRet", json!(4096));
+    with("/syscalls/0/errnoRet", json!(1));
+    with("/syscalls/0/names", json!([]));
+    with("/listenerPath", json!("/run/agent.socket"));
+    with("/listenerMetadata", json!("for nobody"));
+    let notify = json!({ "names": ["mount"], "action": "SCMP_ACT_NOTIFY" });
+    check(
+        &[
+            ("/linux/seccomp", profile.clone()),
+            ("/linux/seccomp/syscalls/0", notify),
+            ("/linux/seccomp/listenerPath", json!("/run/agent.socket")),
+        ],
+        &["/linux/seccomp/syscalls/0/action", "/linux/seccomp/listenerPath"],
+    );
+    let argument = json!({ "index": 6, "value": 0, "op": "SCMP_CMP_EQ" });
+    let rule = json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [argument] });
+    let mut indexed = profile.clone();
+    set(&mut indexed, "/syscalls/0", rule);
+    check(&[("/linux/seccomp", indexed)], &["/linux/seccomp/syscalls/0/args/0/index"]);
+}

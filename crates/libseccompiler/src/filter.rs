@@ -1,0 +1,123 @@
+//! A compiled filter.
+
+/// `SECCOMP_FILTER_FLAG_*` of linux/seccomp.h: the flags argument of seccomp(2).
+pub mod flag {
+    /// Install the filter on every thread of the process.
+    pub const TSYNC: u32 = 1 << 0;
+    /// Log every action but `SECCOMP_RET_ALLOW`.
+    pub const LOG: u32 = 1 << 1;
+    /// Leave the mitigation of speculative store bypass off.
+    pub const SPEC_ALLOW: u32 = 1 << 2;
+    /// Return a descriptor for notifications.
+    pub const NEW_LISTENER: u32 = 1 << 3;
+    /// A failing [`TSYNC`] is an errno and not a thread id (Linux 5.7); without it the kernel
+    /// does not take TSYNC together with [`NEW_LISTENER`].
+    pub const TSYNC_ESRCH: u32 = 1 << 4;
+    /// Once a notification was received, only a fatal signal interrupts the call (Linux 5.19).
+    pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+}
+
+/// One instruction of classic BPF: `struct sock_filter` of linux/filter.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Instruction {
+    /// The operation: `BPF_LD`, `BPF_JMP`, ... of linux/bpf_common.h.
+    pub code: u16,
+    /// How many instructions a conditional jump skips when its test holds.
+    pub jump_true: u8,
+    /// How many instructions a conditional jump skips when its test does not hold.
+    pub jump_false: u8,
+    /// The generic operand, `k`.
+    pub operand: u32,
+}
+
+impl Instruction {
+    /// The size of one instruction in a program, in bytes.
+    pub const SIZE: usize = size_of::<Self>();
+
+    fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [code_0, code_1] = self.code.to_ne_bytes();
+        let [k_0, k_1, k_2, k_3] = self.operand.to_ne_bytes();
+        [code_0, code_1, self.jump_true, self.jump_false, k_0, k_1, k_2, k_3]
+    }
+
+    fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
+        let [code_0, code_1, jump_true, jump_false, k_0, k_1, k_2, k_3] = *bytes;
+        Self {
+            code: u16::from_ne_bytes([code_0, code_1]),
+            jump_true,
+            jump_false,
+            operand: u32::from_ne_bytes([k_0, k_1, k_2, k_3]),
+        }
+    }
+}
+
+/// A filter as seccomp(2) takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The program: [`Instruction::SIZE`] bytes an instruction, in the machine's byte order.
+    pub program: Vec<u8>,
+    /// The bits of [`flag`].
+    pub flags: u32,
+}
+
+/// Bytes that cannot be a program of seccomp(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} bytes are not 1 to 4096 BPF instructions of 8 bytes")]
+pub struct NotAProgram(usize);
+
+impl Filter {
+    pub(crate) fn new(instructions: &[Instruction], flags: u32) -> Self {
+        let program = instructions.iter().flat_map(|instruction| instruction.to_bytes()).collect();
+        Self { program, flags }
+    }
+
+    /// The filter whose program was saved as `program`.
+    ///
+    /// # Errors
+    /// `program` is empty, not a whole number of instructions, or longer than the kernel's limit.
+    pub fn from_bytes(program: Vec<u8>, flags: u32) -> Result<Self, NotAProgram> {
+        let length = program.len();
+        let limit = crate::MAXIMUM_INSTRUCTIONS * Instruction::SIZE;
+        if length == 0 || !length.is_multiple_of(Instruction::SIZE) || length > limit {
+            return Err(NotAProgram(length));
+        }
+        Ok(Self { program, flags })
+    }
+
+    /// Whether seccomp(2) returns a descriptor for notifications.
+    #[must_use]
+    pub fn notifies(&self) -> bool {
+        self.flags & flag::NEW_LISTENER != 0
+    }
+
+    /// The program, instruction by instruction.
+    pub fn instructions(&self) -> impl ExactSizeIterator<Item = Instruction> {
+        self.program.as_chunks().0.iter().map(Instruction::from_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_survive_the_bytes() {
+        let instructions = [
+            Instruction { code: 0x20, jump_true: 0, jump_false: 0, operand: 4 },
+            Instruction { code: 0x15, jump_true: 1, jump_false: 255, operand: 0xc000_003e },
+        ];
+        let filter = Filter::new(&instructions, flag::LOG);
+        assert_eq!(filter.program.len(), 16);
+        let again = Filter::from_bytes(filter.program, filter.flags).unwrap();
+        assert_eq!(again.instructions().collect::<Vec<_>>(), instructions);
+    }
+
+    #[test]
+    fn only_whole_programs_within_the_limit_are_accepted() {
+        for length in [0, 1, 7, 9, 4097 * 8] {
+            assert_eq!(Filter::from_bytes(vec![0; length], 0), Err(NotAProgram(length)));
+        }
+        assert!(Filter::from_bytes(vec![0; 4096 * 8], 0).is_ok());
+    }
+}

@@ -1,0 +1,313 @@
+//! The numbers of named system calls.
+//!
+//! The tables are those of the `syscalls` crate, turned into hash tables when this crate is
+//! compiled: the crate's own search compares a name with all others in turn.
+
+use crate::architecture::Architecture;
+
+/// A system call's name, hashed once for all architectures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name<'a> {
+    pub text: &'a str,
+    hash: u32,
+}
+
+impl<'a> Name<'a> {
+    pub(crate) const fn new(text: &'a str) -> Self {
+        Self { text, hash: hash(text) }
+    }
+}
+
+/// FNV-1a, folded so that its low bits depend on all of it.
+const fn hash(text: &str) -> u32 {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut rest = text.as_bytes();
+    while let [first, others @ ..] = rest {
+        hash = (hash ^ *first as u32).wrapping_mul(0x0100_0193);
+        rest = others;
+    }
+    hash ^ hash >> 15
+}
+
+/// A power of two, more than twice the system calls of any architecture.
+const SLOTS: usize = 1024;
+/// A slot that is not in use.
+const VACANT: u16 = u16::MAX;
+
+/// The system calls of one architecture.
+struct Table {
+    /// Numbers, each in the first vacant slot from its name's hash on.
+    slots: [u16; SLOTS],
+    /// The name of a number.
+    name: fn(u16) -> Option<&'static str>,
+}
+
+impl Table {
+    fn number(&self, name: Name<'_>) -> Option<u32> {
+        let mut slot = name.hash as usize % SLOTS;
+        while self.slots[slot] != VACANT {
+            if (self.name)(self.slots[slot]) == Some(name.text) {
+                return Some(self.slots[slot].into());
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+        None
+    }
+}
+
+/// The name as the kernel spells it: `stringify!` keeps the mark of a raw identifier, of which
+/// there is one, break(2).
+const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        b"r#break" => "break",
+        _ => name,
+    }
+}
+
+const fn insert(slots: &mut [u16; SLOTS], name: &str, number: u16) {
+    let mut slot = hash(name) as usize % SLOTS;
+    while slots[slot] != VACANT {
+        slot = (slot + 1) % SLOTS;
+    }
+    slots[slot] = number;
+}
+
+macro_rules! table {
+    ($table:ident, $module:ident) => {
+        static $table: Table = {
+            use syscalls::$module::Sysno;
+
+            let mut slots = [VACANT; SLOTS];
+            let mut number = Sysno::first().id() as u16;
+            while number <= Sysno::last().id() as u16 {
+                if let Some(call) = Sysno::new(number as usize) {
+                    insert(&mut slots, plain(call.name()), number);
+                }
+                number += 1;
+            }
+            Table { slots, name: |number| Sysno::new(number.into()).map(|call| plain(call.name())) }
+        };
+    };
+}
+
+table!(X86, x86);
+table!(X86_64, x86_64);
+table!(ARM, arm);
+table!(AARCH64, aarch64);
+table!(MIPS, mips);
+table!(MIPS64, mips64);
+table!(PPC, powerpc);
+table!(PPC64, powerpc64);
+table!(RISCV64, riscv64);
+table!(S390X, s390x);
+table!(LOONGARCH64, loongarch64);
+
+/// The number of `name` on `architecture`, as the kernel reports it; for x32 with bit 30.
+pub(crate) fn number(architecture: Architecture, name: Name<'_>) -> Option<u32> {
+    in_table(architecture, name).or_else(|| missing(architecture, name.text))
+}
+
+/// What the tables of the `syscalls` crate lack, or call by a name that the kernel does not use.
+fn missing(architecture: Architecture, name: &str) -> Option<u32> {
+    match (architecture, name) {
+        (Architecture::Aarch64, "newfstatat") => Some(79),
+        (Architecture::Mips64 | Architecture::Mipsel64, "set_mempolicy_home_node") => Some(5450),
+        _ => None,
+    }
+}
+
+fn in_table(architecture: Architecture, name: Name<'_>) -> Option<u32> {
+    match architecture {
+        Architecture::X86 => X86.number(name),
+        Architecture::X86_64 => X86_64.number(name),
+        Architecture::X32 => x32(name),
+        Architecture::Arm => arm_private(name.text).or_else(|| ARM.number(name)),
+        Architecture::Aarch64 => AARCH64.number(name).filter(is_of_64_bits),
+        Architecture::Mips | Architecture::Mipsel => MIPS.number(name),
+        Architecture::Mips64 | Architecture::Mipsel64 => MIPS64.number(name),
+        Architecture::Ppc => PPC.number(name),
+        Architecture::Ppc64 | Architecture::Ppc64le => PPC64.number(name),
+        Architecture::Riscv64 => RISCV64.number(name),
+        Architecture::S390x => S390X.number(name),
+        Architecture::Loongarch64 => LOONGARCH64.number(name).filter(is_of_64_bits),
+    }
+}
+
+/// Whether asm-generic/unistd.h has the number where `__BITS_PER_LONG` is 64: the calls with 64-bit
+/// times are only for 32-bit architectures, and two tables have them all the same.
+fn is_of_64_bits(number: &u32) -> bool {
+    !(403..=423).contains(number)
+}
+
+/// The system calls of 32-bit ARM outside its table: arch/arm/include/uapi/asm/unistd.h.
+fn arm_private(name: &str) -> Option<u32> {
+    let offset = match name {
+        "breakpoint" => 1,
+        "cacheflush" => 2,
+        "usr26" => 3,
+        "usr32" => 4,
+        "set_tls" => 5,
+        _ => return None,
+    };
+    Some(0x000f_0000 + offset)
+}
+
+/// Set in the number of every x32 system call: `__X32_SYSCALL_BIT` of asm/unistd.h.
+pub(crate) const X32_BIT: u32 = 1 << 30;
+
+/// x32 has the numbers of x86_64, except where arch/x86/entry/syscalls/syscall_64.tbl marks a
+/// line `x32` or `64`.
+fn x32(name: Name<'_>) -> Option<u32> {
+    let number = X32_ONLY.iter().find(|(text, _)| *text == name.text).map(|(_, number)| *number);
+    let number =
+        number.or_else(|| X86_64.number(name).filter(|_| !X86_64_ONLY.contains(&name.text)))?;
+    Some(X32_BIT | number)
+}
+
+/// System calls that handle pointers or longs in memory: x32 has its own entry points.
+const X32_ONLY: &[(&str, u32)] = &[
+    ("rt_sigaction", 512),
+    ("rt_sigreturn", 513),
+    ("ioctl", 514),
+    ("readv", 515),
+    ("writev", 516),
+    ("recvfrom", 517),
+    ("sendmsg", 518),
+    ("recvmsg", 519),
+    ("execve", 520),
+    ("ptrace", 521),
+    ("rt_sigpending", 522),
+    ("rt_sigtimedwait", 523),
+    ("rt_sigqueueinfo", 524),
+    ("sigaltstack", 525),
+    ("timer_create", 526),
+    ("mq_notify", 527),
+    ("kexec_load", 528),
+    ("waitid", 529),
+    ("set_robust_list", 530),
+    ("get_robust_list", 531),
+    ("vmsplice", 532),
+    ("move_pages", 533),
+    ("preadv", 534),
+    ("pwritev", 535),
+    ("rt_tgsigqueueinfo", 536),
+    ("recvmmsg", 537),
+    ("sendmmsg", 538),
+    ("process_vm_readv", 539),
+    ("process_vm_writev", 540),
+    ("setsockopt", 541),
+    ("getsockopt", 542),
+    ("io_setup", 543),
+    ("io_submit", 544),
+    ("execveat", 545),
+    ("preadv2", 546),
+    ("pwritev2", 547),
+];
+
+/// System calls of x86_64 that x32 does not have.
+const X86_64_ONLY: &[&str] = &[
+    "uselib",
+    "_sysctl",
+    "create_module",
+    "get_kernel_syms",
+    "query_module",
+    "nfsservctl",
+    "set_thread_area",
+    "get_thread_area",
+    "epoll_ctl_old",
+    "epoll_wait_old",
+    "vserver",
+    "map_shadow_stack",
+    "uretprobe",
+    "uprobe",
+];
+
+/// The multiplexer of a system call, and the call's number there: `SYS_*` of linux/net.h for
+/// socketcall(2), and linux/ipc.h for ipc(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Multiplexed {
+    Socketcall(u32),
+    Ipc(u32),
+}
+
+/// How `name` is reached through a multiplexer.
+pub(crate) fn multiplexed(name: &str) -> Option<Multiplexed> {
+    let call = match name {
+        "socket" => Multiplexed::Socketcall(1),
+        "bind" => Multiplexed::Socketcall(2),
+        "connect" => Multiplexed::Socketcall(3),
+        "listen" => Multiplexed::Socketcall(4),
+        "accept" => Multiplexed::Socketcall(5),
+        "getsockname" => Multiplexed::Socketcall(6),
+        "getpeername" => Multiplexed::Socketcall(7),
+        "socketpair" => Multiplexed::Socketcall(8),
+        "send" => Multiplexed::Socketcall(9),
+        "recv" => Multiplexed::Socketcall(10),
+        "sendto" => Multiplexed::Socketcall(11),
+        "recvfrom" => Multiplexed::Socketcall(12),
+        "shutdown" => Multiplexed::Socketcall(13),
+        "setsockopt" => Multiplexed::Socketcall(14),
+        "getsockopt" => Multiplexed::Socketcall(15),
+        "sendmsg" => Multiplexed::Socketcall(16),
+        "recvmsg" => Multiplexed::Socketcall(17),
+        "accept4" => Multiplexed::Socketcall(18),
+        "recvmmsg" => Multiplexed::Socketcall(19),
+        "sendmmsg" => Multiplexed::Socketcall(20),
+        "semop" => Multiplexed::Ipc(1),
+        "semget" => Multiplexed::Ipc(2),
+        "semctl" => Multiplexed::Ipc(3),
+        "semtimedop" => Multiplexed::Ipc(4),
+        "msgsnd" => Multiplexed::Ipc(11),
+        "msgrcv" => Multiplexed::Ipc(12),
+        "msgget" => Multiplexed::Ipc(13),
+        "msgctl" => Multiplexed::Ipc(14),
+        "shmat" => Multiplexed::Ipc(21),
+        "shmdt" => Multiplexed::Ipc(22),
+        "shmget" => Multiplexed::Ipc(23),
+        "shmctl" => Multiplexed::Ipc(24),
+        _ => return None,
+    };
+    Some(call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(architecture: Architecture, name: &str) -> Option<u32> {
+        number(architecture, Name::new(name))
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_architecture() {
+        assert_eq!(on(Architecture::X86_64, "read"), Some(0));
+        assert_eq!(on(Architecture::X86, "read"), Some(3));
+        assert_eq!(on(Architecture::Aarch64, "read"), Some(63));
+        assert_eq!(on(Architecture::Mips, "read"), Some(4003));
+        assert_eq!(on(Architecture::Mipsel64, "read"), Some(5000));
+        assert_eq!(on(Architecture::X86, "break"), Some(17));
+        assert_eq!(on(Architecture::X86, "r#break"), None);
+        assert_eq!(on(Architecture::Arm, "set_tls"), Some(0xf0005));
+        assert_eq!(on(Architecture::Aarch64, "open"), None);
+        for &architecture in Architecture::ALL {
+            assert_eq!(on(architecture, "no_such_call"), None);
+            assert_eq!(on(architecture, ""), None);
+        }
+    }
+
+    #[test]
+    fn x32_shares_most_numbers_with_x86_64() {
+        assert_eq!(on(Architecture::X32, "write"), Some(X32_BIT | 1));
+        assert_eq!(on(Architecture::X32, "ioctl"), Some(X32_BIT | 514));
+        assert_eq!(on(Architecture::X32, "uselib"), None);
+    }
+
+    #[test]
+    fn every_name_of_a_table_is_found() {
+        for number in 0..=u16::MAX {
+            if let Some(name) = (PPC.name)(number) {
+                assert_eq!(PPC.number(Name::new(name)), Some(number.into()), "{name}");
+            }
+        }
+    }
+}

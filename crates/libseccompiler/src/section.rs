@@ -1,0 +1,166 @@
+//! What each architecture does with each of its system call numbers.
+
+use std::collections::BTreeMap;
+
+use crate::Architecture;
+use crate::argument::{self, Condition, Operator};
+use crate::graph::{ARCHITECTURE, Branches, Comparison, Graph, NodeId};
+use crate::names::{self, Multiplexed, Name, X32_BIT};
+use crate::precedence::{self, Case};
+use crate::profile::{Profile, Rule, verdict};
+use crate::search::{Range, search};
+
+/// What a tracer sets to skip a system call (seccomp(2)).
+const SKIPPED: u32 = u32::MAX;
+
+/// The whole decision: which architecture, then which number, then which arguments.
+pub(crate) fn program(graph: &mut Graph, profile: &Profile<'_>) -> NodeId {
+    let mut audits: Vec<u32> = Vec::new();
+    for architecture in &profile.architectures {
+        if !audits.contains(&architecture.audit()) {
+            audits.push(architecture.audit());
+        }
+    }
+    let foreign = graph.verdict(verdict::KILL_THREAD);
+    // The machine's own comes first, in the program too.
+    audits.into_iter().rev().fold(foreign, |no, audit| {
+        let yes = section(graph, profile, audit);
+        graph.test(ARCHITECTURE, Comparison::Equal(audit), Branches { yes, no })
+    })
+}
+
+/// The decision for all that the kernel reports as `audit`: one architecture, or x86_64 and x32.
+fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
+    let covers = |architecture| profile.architectures.contains(&architecture);
+    let x86_64 = Architecture::X86_64;
+    if audit != x86_64.audit() {
+        let only = profile.architectures.iter().find(|one| one.audit() == audit);
+        let ranges = only.map(|one| ranges(graph, profile, *one)).unwrap_or_default();
+        return search(graph, ranges);
+    }
+    let foreign = graph.verdict(verdict::KILL_THREAD);
+    let kill = |first| vec![Range { first, verdict: foreign }];
+    let mut all = if covers(x86_64) { ranges(graph, profile, x86_64) } else { kill(0) };
+    all.retain(|range| range.first < X32_BIT);
+    if covers(Architecture::X32) {
+        let own = ranges(graph, profile, Architecture::X32);
+        let below = own.iter().rfind(|range| range.first <= X32_BIT).copied();
+        all.extend(below.map(|range| Range { first: X32_BIT, ..range }));
+        all.extend(own.into_iter().filter(|range| range.first > X32_BIT));
+    } else {
+        all.extend(kill(X32_BIT));
+        let skipped = beyond(graph, profile, x86_64);
+        all.push(Range { first: SKIPPED, verdict: skipped });
+    }
+    search(graph, all)
+}
+
+/// The numbers of one architecture, from 0 on.
+fn ranges(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) -> Vec<Range> {
+    let default = graph.verdict(profile.default);
+    let beyond = beyond(graph, profile, architecture);
+    // Without any name `beyond` is the default too.
+    let end = newest(profile, architecture).map_or(0, |newest| newest + 1);
+    let mut ranges = Vec::new();
+    let mut next = 0;
+    for (number, cases) in cases(profile, architecture) {
+        ranges.extend(unnamed(next..number, end, (default, beyond)));
+        let verdict = decision(graph, architecture, cases, default);
+        ranges.push(Range { first: number, verdict });
+        next = number + 1;
+    }
+    ranges.extend(unnamed(next..u32::MAX, end, (default, beyond)));
+    ranges
+}
+
+/// Numbers without a rule: the default below `end`, and what is beyond from there on.
+fn unnamed(
+    numbers: std::ops::Range<u32>,
+    end: u32,
+    (default, beyond): (NodeId, NodeId),
+) -> impl Iterator<Item = Range> {
+    let below = Range { first: numbers.start, verdict: default };
+    let above = Range { first: numbers.start.max(end), verdict: beyond };
+    [below, above]
+        .into_iter()
+        .zip([numbers.start..numbers.end.min(end), above.first..numbers.end])
+        .filter(|(_, covered)| !covered.is_empty())
+        .map(|(range, _)| range)
+}
+
+/// The verdict on numbers above the newest system call that the profile names.
+fn beyond(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) -> NodeId {
+    let is_known = profile.is_permissive || newest(profile, architecture).is_none();
+    graph.verdict(if is_known { profile.default } else { verdict::ERRNO | architecture.enosys() })
+}
+
+/// The largest number that the profile names, whatever its rules do. Calls that have a multiplexer
+/// are older than their own numbers, and do not count.
+fn newest(profile: &Profile<'_>, architecture: Architecture) -> Option<u32> {
+    let multiplexes = architecture.multiplexers().is_some();
+    let names = profile.rules.iter().flat_map(|rule| &rule.names);
+    names
+        .filter(|name| !(multiplexes && names::multiplexed(name.text).is_some()))
+        .filter_map(|name| names::number(architecture, *name))
+        .max()
+}
+
+/// The decision for one number: the first case that holds, or else the default.
+fn decision(
+    graph: &mut Graph,
+    architecture: Architecture,
+    cases: Vec<Case>,
+    default: NodeId,
+) -> NodeId {
+    precedence::order(cases).into_iter().rev().fold(default, |no, case| {
+        let yes = graph.verdict(case.action);
+        argument::all(graph, architecture, &case.conditions, Branches { yes, no })
+    })
+}
+
+/// All cases of all numbers, each in the profile's order.
+fn cases(profile: &Profile<'_>, architecture: Architecture) -> BTreeMap<u32, Vec<Case>> {
+    let mut cases: BTreeMap<u32, Vec<Case>> = BTreeMap::new();
+    // A rule that does what is done anyway says nothing.
+    for rule in profile.rules.iter().filter(|rule| rule.action != profile.default) {
+        for name in &rule.names {
+            if let Some(number) = names::number(architecture, *name) {
+                cases.entry(number).or_default().extend(cases_of(rule, architecture));
+            }
+            if let Some((number, more)) = multiplexed(rule, *name, architecture) {
+                cases.entry(number).or_default().extend(more);
+            }
+        }
+    }
+    cases
+}
+
+fn cases_of(rule: &Rule<'_>, architecture: Architecture) -> impl Iterator<Item = Case> {
+    rule.alternatives.iter().map(move |conditions| {
+        let conditions = conditions.iter().map(|condition| condition.on(architecture));
+        let conditions = conditions.filter(|condition| !condition.is_empty()).collect();
+        Case { conditions, action: rule.action }
+    })
+}
+
+/// The cases of the multiplexer through which `name` is reached too. Its first argument says which
+/// call is meant. The call's own arguments are in memory, where no filter can look: like
+/// libseccomp, the conditions on the others are kept, and hold or not for what is there instead.
+fn multiplexed(
+    rule: &Rule<'_>,
+    name: Name<'_>,
+    architecture: Architecture,
+) -> Option<(u32, impl Iterator<Item = Case>)> {
+    let multiplexers = architecture.multiplexers()?;
+    let (number, call) = match names::multiplexed(name.text)? {
+        Multiplexed::Socketcall(call) => (multiplexers.socketcall, call),
+        Multiplexed::Ipc(call) => (multiplexers.ipc, call),
+    };
+    let is_call = Condition { argument: 0, operator: Operator::Equal(call.into()) };
+    let cases = cases_of(rule, architecture).map(move |mut case| {
+        case.conditions.retain(|condition| condition.argument != 0);
+        case.conditions.insert(0, is_call);
+        case
+    });
+    Some((number, cases))
+}
