@@ -25,6 +25,10 @@ quickstart:
 bench *ARGS:
     hack/bench {{ARGS}}
 
+# Bundles that umoci and mmdebstrap made.
+real-bundles:
+    hack/real-bundles
+
 # COUNT short runs, and what they leave behind: nothing.
 soak COUNT="10000":
     hack/soak {{COUNT}}
