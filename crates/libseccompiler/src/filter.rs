@@ -85,12 +85,6 @@ impl Filter {
         Ok(Self { program, flags })
     }
 
-    /// Whether seccomp(2) returns a descriptor for notifications.
-    #[must_use]
-    pub fn notifies(&self) -> bool {
-        self.flags & flag::NEW_LISTENER != 0
-    }
-
     /// The program, instruction by instruction.
     pub fn instructions(&self) -> impl ExactSizeIterator<Item = Instruction> {
         self.program.as_chunks().0.iter().map(Instruction::from_bytes)

@@ -41,6 +41,7 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
     let foreign = graph.verdict(verdict::KILL_THREAD);
     let kill = |first| vec![Range { first, verdict: foreign }];
     let mut all = if covers(x86_64) { ranges(graph, profile, x86_64) } else { kill(0) };
+    let beyond = all.last().copied();
     all.retain(|range| range.first < X32_BIT);
     if covers(Architecture::X32) {
         let own = ranges(graph, profile, Architecture::X32);
@@ -49,18 +50,21 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
         all.extend(own.into_iter().filter(|range| range.first > X32_BIT));
     } else {
         all.extend(kill(X32_BIT));
-        let skipped = beyond(graph, profile, x86_64);
-        all.push(Range { first: SKIPPED, verdict: skipped });
+        all.extend(beyond.map(|range| Range { first: SKIPPED, ..range }));
     }
     search(graph, all)
 }
 
-/// The numbers of one architecture, from 0 on.
+/// The numbers of one architecture, from 0 on. Those above the newest system call that the profile
+/// names are the last range.
 fn ranges(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) -> Vec<Range> {
     let default = graph.verdict(profile.default);
-    let beyond = beyond(graph, profile, architecture);
-    // Without any name `beyond` is the default too.
-    let end = newest(profile, architecture).map_or(0, |newest| newest + 1);
+    let (end, beyond) = match newest(profile, architecture) {
+        Some(newest) if !profile.is_permissive => {
+            (newest + 1, graph.verdict(verdict::ERRNO | architecture.enosys()))
+        }
+        _ => (0, default),
+    };
     let mut ranges = Vec::new();
     let mut next = 0;
     for (number, cases) in cases(profile, architecture) {
@@ -86,12 +90,6 @@ fn unnamed(
         .zip([numbers.start..numbers.end.min(end), above.first..numbers.end])
         .filter(|(_, covered)| !covered.is_empty())
         .map(|(range, _)| range)
-}
-
-/// The verdict on numbers above the newest system call that the profile names.
-fn beyond(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) -> NodeId {
-    let is_known = profile.is_permissive || newest(profile, architecture).is_none();
-    graph.verdict(if is_known { profile.default } else { verdict::ERRNO | architecture.enosys() })
 }
 
 /// The largest number that the profile names, whatever its rules do. Calls that have a multiplexer
