@@ -4,9 +4,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
-use libnamespaces::{Child, Joined, NamespaceFiles, Namespaces, Spawned, decide, spawn};
+use libnamespaces::{Child, Joined, Kind, NamespaceFiles, Namespaces, Spawned, decide, spawn};
 use libseccompiler::Filter;
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
+use rustix::fs::{Mode, OFlags};
 
 use crate::create::{adjust_oom_score, write_pid_file};
 use crate::host::Host;
@@ -174,6 +175,7 @@ fn spawn_process(
     let joined = state.namespaces.iter().map(|kind| Joined { kind, path: "".into(), index: 0 });
     let namespaces = Namespaces { joined: joined.collect(), ..Namespaces::default() };
     let (way, kinds) = (decide(&namespaces), state.namespaces);
+    let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
     let files = NamespaceFiles::of_process(pidfd, kinds);
     let (runtime_end, init_end) = libchannel::pair().map_err(anyhow::Error::new)?;
     prctl::set_dumpable(false)
@@ -186,9 +188,19 @@ fn spawn_process(
         Spawned::Init => {
             drop(runtime_end);
             let joins = (&files, way.init_joins());
-            init::run_exec(process, (&entry.procs, joins), &init_end, request.preserve_fds)
+            init::run_exec(process, (&entry.procs, joins, root), &init_end, request.preserve_fds)
         }
     }
+}
+
+/// The root of a container without a mount namespace is no more than that of its init.
+fn open_root(init: state::Init) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", init.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty())
+        .with_context(|| format!("open the container's root {path}"))?;
+    // The pid was init's all the time if it is now.
+    if init.is_alive() { Ok(root) } else { Err(Error::not_running()) }
 }
 
 /// Serves the process until its program runs.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
-use crate::container::Container;
+use crate::container::{Container, Skip};
+use crate::view::View;
 
 cases!("exec":
     joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags, groups_are_added, capabilities_of_the_file,
@@ -18,6 +19,7 @@ cases!("exec":
     descriptors, exit_codes, program_errors, in_created, in_paused, in_stopped, is_in_the_cgroup,
     flags_after_the_id_are_the_programs, capabilities_are_the_containers, home_of_the_user,
     missing_cwd, processes_end_with_the_container, in_a_user_namespace,
+    without_pivot_root, without_a_mount_namespace,
 );
 
 fn joins_every_namespace(container: &mut Container) -> Test {
@@ -345,5 +347,38 @@ fn in_a_user_namespace(container: &mut Container) -> Test {
     let status = fs::read_to_string(format!("/proc/{}/status", pids[0]))?;
     let uid = status.lines().find(|line| line.starts_with("Uid:")).context("no uid")?;
     ensure!(uid.contains("100000"), "{uid}");
+    Ok(())
+}
+
+/// The container's root is the process's, not that of its mount namespace.
+fn without_pivot_root(container: &mut Container) -> Test {
+    container.script("exec sleep 100");
+    container.run_with(&["--detach", "--no-pivot"])?.success()?;
+    same!(
+        container.exec(&["cat", "/etc/passwd"])?.success()?.lines()[0],
+        "root:x:0:0::/root:/bin/sh"
+    );
+    let output = container.exec(&["ls", "-d", &container.bundle()])?;
+    ensure!(output.code != 0, "the host's files are there: {output:?}");
+    Ok(())
+}
+
+fn without_a_mount_namespace(container: &mut Container) -> Test {
+    if container.runtime.view == View::Host {
+        return Err(Skip("only in a mount namespace of the suite's own".to_owned()).into());
+    }
+    config::namespace(&mut container.config, "mount", None);
+    container.config["mounts"] = json!([]);
+    container.config["linux"]["maskedPaths"] = json!([]);
+    container.config["linux"]["readonlyPaths"] = json!([]);
+    container.set("/root/readonly", json!(false));
+    container.script("exec sleep 100");
+    container.run_with(&["--detach"])?.success()?;
+    let output = container.exec(&["ls", "-d", &container.bundle()])?;
+    ensure!(output.code != 0, "the host's files are there: {output:?}");
+    same!(
+        container.exec(&["cat", "/etc/passwd"])?.success()?.lines()[0],
+        "root:x:0:0::/root:/bin/sh"
+    );
     Ok(())
 }

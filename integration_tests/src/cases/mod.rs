@@ -6,6 +6,7 @@ mod bad_input;
 mod bundles;
 mod cgroups;
 mod commands;
+mod descriptors;
 mod escapes;
 mod exec;
 mod hooks;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Case> {
         bundles::CASES,
         cgroups::CASES,
         commands::CASES,
+        descriptors::CASES,
         escapes::CASES,
         exec::CASES,
         hooks::CASES,

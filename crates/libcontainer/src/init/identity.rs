@@ -2,9 +2,11 @@
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
+use rustix::fs::OFlags;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::root::Root;
 use crate::plan::{Capabilities, Process};
 
 /// What the user namespace's owner may need but a program without it must not have while waiting.
@@ -14,7 +16,7 @@ const SYS_ADMIN: u64 = 1 << 21;
 ///
 /// Capabilities are kept across the change of user (`PR_SET_KEEPCAPS`) and cut to the permitted
 /// set; without no_new_privs `CAP_SYS_ADMIN` stays for the filter, until [`complete`].
-pub(crate) fn take_on(process: &Process) -> anyhow::Result<()> {
+pub(crate) fn take_on(process: &Process, root: &Root) -> anyhow::Result<()> {
     for limit in &process.rlimits {
         libsyscall::rlimit::set(limit.resource, limit.soft, limit.hard).with_context(|| {
             format!(
@@ -32,7 +34,7 @@ pub(crate) fn take_on(process: &Process) -> anyhow::Result<()> {
     }
     drop_bounding(process.capabilities.bounding)?;
     caps::securebits::set_keepcaps(true).context("keep capabilities: prctl")?;
-    take_groups_and_user(process)?;
+    take_groups_and_user(process, root)?;
     caps::securebits::set_keepcaps(false).context("drop capabilities: prctl")?;
     if let Some(mask) = process.umask {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
@@ -60,12 +62,12 @@ const fn filter_capability(process: &Process) -> u64 {
 }
 
 /// setgroups(2) comes also for an empty list: else the host's groups would stay.
-fn take_groups_and_user(process: &Process) -> anyhow::Result<()> {
+fn take_groups_and_user(process: &Process, root: &Root) -> anyhow::Result<()> {
     let groups: Vec<Gid> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match set_thread_groups(&groups) {
         // In a user namespace made without privilege the groups cannot be changed, and setgroups
         // is denied (user_namespaces(7)): nothing was asked for, so nothing is lost.
-        Err(rustix::io::Errno::PERM) if groups.is_empty() && setgroups_is_denied() => {}
+        Err(rustix::io::Errno::PERM) if groups.is_empty() && setgroups_is_denied(root) => {}
         result => result.context("process.user.additionalGids: setgroups")?,
     }
     let gid = Gid::from_raw(process.gid);
@@ -76,8 +78,10 @@ fn take_groups_and_user(process: &Process) -> anyhow::Result<()> {
         .with_context(|| format!("process.user.uid {}: setresuid", process.uid))
 }
 
-fn setgroups_is_denied() -> bool {
-    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+fn setgroups_is_denied(root: &Root) -> bool {
+    let mut text = [0; 4];
+    let file = root.open(c"/proc/self/setgroups", OFlags::RDONLY);
+    file.and_then(|file| rustix::io::read(file, &mut text)).is_ok() && text == *b"deny"
 }
 
 fn drop_bounding(keep: u64) -> anyhow::Result<()> {

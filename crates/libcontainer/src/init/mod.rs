@@ -12,7 +12,7 @@ mod terminal;
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::Context as _;
@@ -74,11 +74,13 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     let pty = open_terminal(plan.process.as_ref(), &root, true).at(Stage::Terminal)?;
     make_working_directory(plan, &root);
     run_hooks(&plan.hooks.create_container, init.state, Status::Creating).at(Stage::Hooks)?;
-    root.pivot(plan.rootfs.no_pivot || !plan.namespaces.has(Kind::Mount)).at(Stage::Pivot)?;
+    change_root(plan, &root).at(Stage::Pivot)?;
     seal::seal(plan, &root, files, later).at(Stage::Seal)?;
     take_terminal(plan.process.as_ref(), pty, &root, &init.channel).at(Stage::Terminal)?;
     rustix::process::umask(inherited_mask);
-    let program = prepare(plan.process.as_ref(), &root, plan.preserve_fds)?;
+    let kept = [Some(init.channel.as_fd()), init.start.as_ref().map(OwnedFd::as_fd)];
+    let_go_of_host(&root, kept, plan.preserve_fds).at(Stage::Program)?;
+    let program = prepare(plan.process.as_ref(), &root)?;
     wait_for_start(init).at(Stage::Program)?;
     run_hooks(&plan.hooks.start_container, init.state, Status::Created).at(Stage::StartHooks)?;
     execute(plan.process.as_ref(), program)
@@ -87,18 +89,19 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
 /// An exec process: the same end as init's, in a container that exists.
 pub(crate) fn run_exec(
     process: &Process,
-    (cgroups, joins): (&[OwnedFd], (&NamespaceFiles, KindSet)),
+    (cgroups, joins, root): (&[OwnedFd], (&NamespaceFiles, KindSet), Option<OwnedFd>),
     channel: &InitEnd,
     preserve_fds: u32,
 ) -> ! {
-    let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<Infallible, Failure> {
+    let outcome = catch_unwind(AssertUnwindSafe(move || -> Result<Infallible, Failure> {
         enter_cgroups(cgroups).at(Stage::Session)?;
         new_session().at(Stage::Session)?;
         joins.0.join(joins.1).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
-        let root = terminal::own_root().at(Stage::Rootfs)?;
+        let root = container_root(root).at(Stage::Rootfs)?;
         let pty = open_terminal(Some(process), &root, false).at(Stage::Terminal)?;
         take_terminal(Some(process), pty, &root, channel).at(Stage::Terminal)?;
-        let program = prepare(Some(process), &root, preserve_fds)?;
+        let_go_of_host(&root, [Some(channel.as_fd()), None], preserve_fds).at(Stage::Program)?;
+        let program = prepare(Some(process), &root)?;
         channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
         execute(Some(process), program)
     }));
@@ -207,6 +210,22 @@ fn attach_root(plan: &Plan, files: &mut Files) -> anyhow::Result<Root> {
     }
 }
 
+fn change_root(plan: &Plan, root: &Root) -> anyhow::Result<()> {
+    match (plan.namespaces.has(Kind::Mount), plan.rootfs.no_pivot) {
+        (true, false) => root.pivot(),
+        (true, true) => root.cover(),
+        (false, _) => root.enter(),
+    }
+}
+
+/// The root of an exec process: that of the mount namespace it joined, or the one given.
+fn container_root(given: Option<OwnedFd>) -> anyhow::Result<Root> {
+    let Some(given) = given else { return Root::own() };
+    let root = Root::new(given);
+    root.enter()?;
+    Ok(root)
+}
+
 fn open_terminal(
     process: Option<&Process>,
     root: &Root,
@@ -254,20 +273,31 @@ fn take_terminal(
     }
 }
 
+/// Closes everything but the root, the sockets and what the program is to keep.
+///
+/// From here on paths are resolved that the image can lead through /proc/self/fd: of the program,
+/// its interpreter and the startContainer hooks. Close-on-exec comes too late, since execve(2)
+/// opens them first (CVE-2024-21626). Nothing of [`Files`] is used or dropped any more.
+fn let_go_of_host(
+    root: &Root,
+    sockets: [Option<BorrowedFd<'_>>; 2],
+    preserve_fds: u32,
+) -> anyhow::Result<()> {
+    root.forget();
+    let kept: Vec<_> = sockets.into_iter().flatten().chain([root.as_fd()]).collect();
+    libsyscall::descriptors::close_all_but(3 + preserve_fds, &kept).context("close_range")
+}
+
 /// The program's path and environment, found and checked with its identity taken on.
 fn prepare(
     process: Option<&Process>,
     root: &Root,
-    preserve_fds: u32,
 ) -> Result<Option<(CString, Vec<CString>)>, Failure> {
     let Some(process) = process else { return Ok(None) };
-    let env = program::environment(process);
-    identity::take_on(process).at(Stage::Identity)?;
+    let env = program::environment(process, root);
+    identity::take_on(process, root).at(Stage::Identity)?;
     program::enter_directory(process, root).at(Stage::Program)?;
     let path = program::find(process).at(Stage::Program)?;
-    libsyscall::descriptors::close_on_exec_from(3 + preserve_fds)
-        .context("close_range")
-        .at(Stage::Program)?;
     Ok(Some((path, env)))
 }
 

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, stat};
 use rustix::io::Errno;
 
 use super::root::Root;
@@ -68,10 +68,10 @@ fn variable<'a>(env: &'a [CString], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// `env` with the HOME of the user where the config has none.
-pub(crate) fn environment(process: &Process) -> Vec<CString> {
+pub(crate) fn environment(process: &Process, root: &Root) -> Vec<CString> {
     let mut env = process.env.clone();
     if process.needs_home {
-        let home = home_of(process.uid).unwrap_or_else(|| b"/".to_vec());
+        let home = home_of(process.uid, root).unwrap_or_else(|| b"/".to_vec());
         env.retain(|entry| entry.to_bytes() != b"HOME=");
         env.extend(CString::new([b"HOME=", home.as_slice()].concat()));
     }
@@ -79,10 +79,10 @@ pub(crate) fn environment(process: &Process) -> Vec<CString> {
 }
 
 /// The home directory of `uid` in the container's /etc/passwd (passwd(5)).
-fn home_of(uid: u32) -> Option<Vec<u8>> {
+fn home_of(uid: u32, root: &Root) -> Option<Vec<u8>> {
     // A fifo or device must not hold init up.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(c"/etc/passwd", flags, Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = root.open(c"/etc/passwd", flags).ok()?;
     let status = rustix::fs::fstat(&file).ok()?;
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         return None;

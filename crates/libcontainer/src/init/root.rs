@@ -49,25 +49,42 @@ impl Root {
         Ok(Self::new(tree))
     }
 
-    /// A directory that is the root already.
+    /// The process's own root.
+    pub(crate) fn own() -> anyhow::Result<Self> {
+        let flags = PATH | OFlags::DIRECTORY;
+        let directory = openat(rustix::fs::CWD, c"/", flags, Mode::empty());
+        Ok(Self::new(directory.context("open /")?))
+    }
+
+    /// A directory that is a container's root.
     pub(crate) const fn new(fd: OwnedFd) -> Self {
         Self { fd, last_parent: std::cell::RefCell::new(None) }
     }
 
-    /// Makes this root the process's root, and lets go of the host's.
+    /// Makes this root the root of the process and of its mount namespace, and lets go of the
+    /// host's.
     ///
     /// The second `.` is the place below which the old root ends: on top of the new one, where
     /// the umount finds it (pivot_root(2), "pivot_root(".", ".")").
-    pub(crate) fn pivot(&self, no_pivot: bool) -> anyhow::Result<()> {
+    pub(crate) fn pivot(&self) -> anyhow::Result<()> {
         rustix::process::fchdir(&self.fd).context("fchdir to the root filesystem")?;
-        if no_pivot {
-            rustix::process::chroot(c".").context("chroot")?;
-        } else {
-            rustix::process::pivot_root(c".", c".").context("pivot_root")?;
-            unmount(c".", UnmountFlags::DETACH).context("detach the host's root: umount")?;
-        }
-        rustix::process::chdir(c"/").context("chdir to /")?;
-        Ok(())
+        rustix::process::pivot_root(c".", c".").context("pivot_root")?;
+        unmount(c".", UnmountFlags::DETACH).context("detach the host's root: umount")?;
+        rustix::process::chdir(c"/").context("chdir to /")
+    }
+
+    /// The same where pivot_root(2) cannot be used, as on the initial ramfs: the root covers the
+    /// host's, which stays below. Who joins the mount namespace gets the upper one (setns(2)).
+    pub(crate) fn cover(&self) -> anyhow::Result<()> {
+        move_mount(&self.fd, c"", rustix::fs::CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .context("move the root filesystem to /: move_mount")?;
+        self.enter()
+    }
+
+    /// Makes this root the root of the process alone.
+    pub(crate) fn enter(&self) -> anyhow::Result<()> {
+        rustix::process::fchdir(&self.fd).context("fchdir to the root filesystem")?;
+        rustix::process::chroot(c".").context("chroot")
     }
 
     /// Opens `path` below the root; links in the container are resolved in the container, magic

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context as _, bail, ensure};
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstatfs, openat};
+use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::pty::OpenptFlags;
@@ -126,10 +126,4 @@ fn reopen_null(root: &Root) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A handle on the process's own root directory.
-pub(crate) fn own_root() -> anyhow::Result<Root> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(Root::new(openat(rustix::fs::CWD, c"/", flags, Mode::empty()).context("open /")?))
 }
