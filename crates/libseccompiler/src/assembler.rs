@@ -5,9 +5,9 @@
 //! the test is, and something placed too far away is brought nearer by one more instruction, a
 //! copy of a return or a long jump.
 
-use crate::MAXIMUM_INSTRUCTIONS;
 use crate::filter::Instruction;
 use crate::graph::{Comparison, Graph, Node, NodeId, Test, Word};
+use crate::{MAXIMUM_INSTRUCTIONS, Violation};
 
 /// `BPF_LD | BPF_W | BPF_ABS`: load a word of `struct seccomp_data` into the accumulator.
 const LOAD: u16 = 0x20;
@@ -24,27 +24,51 @@ const JUMP_ANY_SET: u16 = 0x45;
 /// `BPF_RET | BPF_K`: the verdict.
 const RETURN: u16 = 0x06;
 
-/// The program would be longer than the kernel's limit.
+/// Why there is no program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLong {
-    /// A lower bound for its length.
-    pub instructions: usize,
+pub(crate) enum Error {
+    /// It would be longer than the kernel's limit.
+    TooLong {
+        /// A lower bound for its length.
+        instructions: usize,
+    },
+    /// A conditional jump would be longer than BPF can say: a defect of this module, which must
+    /// not become a filter that jumps elsewhere.
+    TooFar,
+}
+
+impl From<Error> for Violation {
+    fn from(error: Error) -> Self {
+        let (value, rule, fix) = match error {
+            Error::TooLong { instructions } => (
+                format!("at least {instructions} instructions"),
+                "seccomp(2): a program has at most 4096 instructions",
+                "name fewer architectures or write fewer rules with arguments",
+            ),
+            Error::TooFar => (
+                "a jump that is too long".to_owned(),
+                "seccomp(2): a conditional jump passes at most 255 instructions",
+                "report it, with this profile: it is a defect of aril",
+            ),
+        };
+        Self { pointer: "/syscalls".to_owned(), value, rule, fix: fix.to_owned() }
+    }
 }
 
 /// Lays out what is reachable from `root`.
-pub(crate) fn assemble(graph: &Graph, root: NodeId) -> Result<Vec<Instruction>, TooLong> {
+pub(crate) fn assemble(graph: &Graph, root: NodeId) -> Result<Vec<Instruction>, Error> {
     let uses = Uses::of(graph, root);
     // Every reachable node is at least one instruction: this also bounds the work below.
     let nodes = uses.reached.iter().filter(|reached| **reached).count();
     if nodes > MAXIMUM_INSTRUCTIONS {
-        return Err(TooLong { instructions: nodes });
+        return Err(Error::TooLong { instructions: nodes });
     }
     let mut assembler =
         Assembler { graph, reversed: Vec::new(), places: vec![None; uses.reached.len()] };
     for (index, node) in graph.nodes().iter().enumerate().take(uses.reached.len()) {
         match node {
             Node::Test(test) if uses.reached[index] => {
-                let place = assembler.place_test(test, uses.loads[index]);
+                let place = assembler.place_test(test, uses.loads[index])?;
                 assembler.places[index] = Some(place);
             }
             _ => {}
@@ -54,7 +78,7 @@ pub(crate) fn assemble(graph: &Graph, root: NodeId) -> Result<Vec<Instruction>, 
     assembler.target(root, None);
     let mut instructions = assembler.reversed;
     if instructions.len() > MAXIMUM_INSTRUCTIONS {
-        return Err(TooLong { instructions: instructions.len() });
+        return Err(Error::TooLong { instructions: instructions.len() });
     }
     instructions.reverse();
     Ok(instructions)
@@ -120,16 +144,16 @@ struct Assembler<'a> {
 }
 
 impl Assembler<'_> {
-    fn place_test(&mut self, test: &Test, loads: bool) -> Place {
+    fn place_test(&mut self, test: &Test, loads: bool) -> Result<Place, Error> {
         let holding = accumulator(test);
         let yes = self.target(test.yes, holding);
         let no = self.target(test.no, holding);
         match test.comparison {
-            Comparison::Equal(value) => self.branch(JUMP_EQUAL, value, yes, no),
-            Comparison::AtLeast(value) => self.branch(JUMP_AT_LEAST, value, yes, no),
-            Comparison::AnySet(mask) => self.branch(JUMP_ANY_SET, mask, yes, no),
+            Comparison::Equal(value) => self.branch(JUMP_EQUAL, value, yes, no)?,
+            Comparison::AtLeast(value) => self.branch(JUMP_AT_LEAST, value, yes, no)?,
+            Comparison::AnySet(mask) => self.branch(JUMP_ANY_SET, mask, yes, no)?,
             Comparison::MaskedEqual { mask, value } => {
-                self.branch(JUMP_EQUAL, value, yes, no);
+                self.branch(JUMP_EQUAL, value, yes, no)?;
                 self.push(AND, mask);
             }
         }
@@ -137,7 +161,7 @@ impl Assembler<'_> {
         if loads {
             self.push(LOAD, test.word);
         }
-        Place { entry: self.reversed.len() - 1, loaded }
+        Ok(Place { entry: self.reversed.len() - 1, loaded })
     }
 
     /// A place near enough for a conditional jump that does the same as `node`, for a test that
@@ -177,13 +201,121 @@ impl Assembler<'_> {
         self.reversed.len() - place <= usize::from(u8::MAX)
     }
 
-    fn branch(&mut self, code: u16, operand: u32, yes: usize, no: usize) {
-        let skipped = |place| u8::try_from(self.reversed.len() - place - 1).unwrap_or(u8::MAX);
-        let (jump_true, jump_false) = (skipped(yes), skipped(no));
+    fn branch(&mut self, code: u16, operand: u32, yes: usize, no: usize) -> Result<(), Error> {
+        let skipped = |place| u8::try_from(self.reversed.len() - place - 1);
+        let (Ok(jump_true), Ok(jump_false)) = (skipped(yes), skipped(no)) else {
+            return Err(Error::TooFar);
+        };
         self.reversed.push(Instruction { code, jump_true, jump_false, operand });
+        Ok(())
     }
 
     fn push(&mut self, code: u16, operand: u32) {
         self.reversed.push(Instruction { code, jump_true: 0, jump_false: 0, operand });
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/verdicts/interpreter.rs"]
+mod interpreter;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Branches;
+
+    /// A linear congruential generator (Knuth, MMIX).
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: u32) -> u32 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (self.0 >> 33) as u32 % end
+        }
+    }
+
+    /// What the graph itself decides.
+    fn decide(graph: &Graph, root: NodeId, words: &[u32; 16]) -> u32 {
+        let mut node = root;
+        loop {
+            match graph.nodes()[node.index()] {
+                Node::Return(value) => return value,
+                Node::Test(test) => {
+                    let word = words[test.word as usize / 4];
+                    let holds = match test.comparison {
+                        Comparison::Equal(value) => word == value,
+                        Comparison::AtLeast(value) => word >= value,
+                        Comparison::AnySet(mask) => word & mask != 0,
+                        Comparison::MaskedEqual { mask, value } => word & mask == value,
+                    };
+                    node = if holds { test.yes } else { test.no };
+                }
+            }
+        }
+    }
+
+    fn execute(program: &[Instruction], words: [u32; 16]) -> u32 {
+        let program: Vec<_> = program
+            .iter()
+            .map(|one| (one.code, one.jump_true, one.jump_false, one.operand))
+            .collect();
+        interpreter::execute(&program, words)
+    }
+
+    /// A graph of many tests on few words, whose branches lead near and far.
+    fn random_graph(random: &mut Random, size: u32) -> (Graph, NodeId) {
+        let mut graph = Graph::default();
+        let mut made: Vec<NodeId> = (0..4).map(|value| graph.verdict(value)).collect();
+        while made.len() < size as usize {
+            let child = |random: &mut Random, made: &[NodeId]| match random.below(4) {
+                0 => made[random.below(4) as usize],
+                1 => made[random.below(made.len() as u32) as usize],
+                _ => made[made.len() - 1 - random.below(made.len().min(8) as u32) as usize],
+            };
+            let branches = Branches { yes: child(random, &made), no: child(random, &made) };
+            let value = random.below(16);
+            let comparison = match random.below(4) {
+                0 => Comparison::Equal(value),
+                1 => Comparison::AtLeast(value),
+                2 => Comparison::AnySet(value),
+                _ => Comparison::MaskedEqual { mask: 15, value },
+            };
+            made.push(graph.test(4 * random.below(3), comparison, branches));
+        }
+        let root = made[made.len() - 1];
+        (graph, root)
+    }
+
+    #[test]
+    fn a_program_decides_what_its_graph_decides() {
+        let mut random = Random(7);
+        for round in 0..60 {
+            let (graph, root) = random_graph(&mut random, 4 + round * 40);
+            let program = match assemble(&graph, root) {
+                Err(Error::TooLong { .. }) => continue,
+                result => result.unwrap(),
+            };
+            for _ in 0..2000 {
+                let mut words = [0; 16];
+                words[..3].fill_with(|| random.below(16));
+                assert_eq!(execute(&program, words), decide(&graph, root, &words), "{words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_program_is_as_long_as_the_kernel_takes() {
+        let length = |tests: u32| {
+            let mut graph = Graph::default();
+            let (yes, no) = (graph.verdict(1), graph.verdict(2));
+            let root = (0..tests).fold(no, |no, value| {
+                graph.test(0, Comparison::Equal(value), Branches { yes, no })
+            });
+            assemble(&graph, root).map(|program| program.len())
+        };
+        let lengths: Vec<_> = (3900..4200).map(length).collect();
+        let longest = lengths.iter().flatten().max();
+        assert!((4095..=4096).contains(longest.unwrap()), "{longest:?}");
+        assert!(matches!(lengths[299], Err(Error::TooLong { instructions: 4097.. })));
     }
 }

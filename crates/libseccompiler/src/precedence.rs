@@ -11,10 +11,21 @@ pub(crate) struct Case {
     pub action: u32,
 }
 
-/// The cases that count, in the order in which they are to be tried.
-pub(crate) fn order(cases: Vec<Case>) -> Vec<Case> {
-    match cases.iter().find(|case| case.conditions.is_empty()) {
-        Some(unconditional) => vec![unconditional.clone()],
-        None => cases,
+/// The cases that count, in the order in which they are to be tried: the first that holds decides.
+///
+/// The order among cases with conditions is that of the kernel among several filters (seccomp(2)):
+/// the most restrictive action first.
+pub(crate) fn order(mut cases: Vec<Case>) -> Vec<Case> {
+    if let Some(unconditional) = cases.iter().find(|case| case.conditions.is_empty()) {
+        return vec![unconditional.clone()];
     }
+    cases.sort_by_key(|case| restriction(case.action));
+    cases
+}
+
+/// The action of a return value as the kernel compares it, smaller where it is more restrictive
+/// (`ACTION_ONLY` of kernel/seccomp.c): a signed number, so that `SECCOMP_RET_KILL_PROCESS` is the
+/// smallest.
+const fn restriction(value: u32) -> i32 {
+    (value & 0xffff_0000).cast_signed()
 }
