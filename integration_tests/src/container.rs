@@ -299,13 +299,20 @@ impl Container {
 
     /// Removes the container and checks that it is gone; sweeps what the runtime left.
     pub(crate) fn finish(&self) -> anyhow::Result<()> {
-        let deleted = self.runtime(&["delete", "--force", &self.id]);
-        let left = deleted.and_then(|_| self.nothing_left());
+        let left = self.leave();
         if left.is_err() {
             self.traces().sweep();
         }
         fs::remove_dir_all(&self.directory).context("remove the bundle")?;
         fs::remove_dir_all(&self.victim).context("remove the victim")?;
         left
+    }
+
+    /// What the runtime does not know (any more) must be gone before `delete --force`.
+    fn leave(&self) -> anyhow::Result<()> {
+        if self.verb("state")?.code != 0 {
+            self.nothing_left().context("without delete")?;
+        }
+        self.delete_force()
     }
 }

@@ -4,15 +4,23 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::{Errno, Result, check};
 
-/// Gives `SIGPIPE` its default action back, which Rust's start-up code takes away, and unblocks
-/// every signal: a program inherits both across execve(2).
+/// Gives every signal its default action back and unblocks it: a program inherits across execve(2)
+/// what is ignored, by Rust's start-up code (`SIGPIPE`) or by the caller (a shell's `&` and
+/// nohup(1)), and what is blocked.
 ///
 /// # Errors
-/// Those of sigaction(2) and sigprocmask(2).
+/// Those of sigprocmask(2).
 pub fn reset() -> Result<()> {
-    // SAFETY: SIG_DFL is a valid disposition and installs no handler.
-    let previous = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    check(if previous == libc::SIG_ERR { -1 } else { 0 })?;
+    // The kernel's `struct sigaction`: SIG_DFL, no flags, no restorer, an empty mask. The C library's
+    // function would pass over the two signals that it uses itself.
+    let default = [0_u64; 4];
+    for signal in 1..=64 {
+        let (new, old) = (default.as_ptr(), std::ptr::null_mut::<u64>());
+        // It is refused for SIGKILL and SIGSTOP, which cannot be ignored.
+        // SAFETY: the kernel reads the structure, which lives to the end of the call, and installs
+        // no handler.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of::<u64>()) };
+    }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the call initializes the set it is given.
     check(libc::c_long::from(unsafe { libc::sigemptyset(none.as_mut_ptr()) }))?;

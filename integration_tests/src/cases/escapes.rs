@@ -13,18 +13,19 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 
 use super::{Test, cases, same};
+use crate::command::{Output, wait_until};
 use crate::config;
 use crate::container::Container;
 
 cases!("escapes":
-    cve_2016_3697_numeric_user, cve_2016_9962_init_is_not_dumpable, cve_2019_5736_own_binary,
+    cve_2016_3697_numeric_user, cve_2016_9962_init_is_not_dumpable, cve_2016_9962_exec_process_is_not_dumpable, cve_2019_5736_own_binary,
     cve_2019_5736_interpreter_is_self, cve_2019_16884_fake_proc, cve_2019_16884_tmpfs_on_proc,
     cve_2019_18837_linked_destination, cve_2019_19921_linked_proc, cve_2019_19921_linked_sys,
     cve_2021_30465_race, cve_2021_43784_long_netlink, cve_2022_0811_sysctl_value,
-    cve_2022_29162_inheritable, cve_2023_28642_linked_proc_with_profile,
+    cve_2022_29162_inheritable,
     cve_2024_45310_race_of_directories, cve_2025_31133_linked_null, cve_2025_52881_fake_sysctl,
     cve_2026_30892_user, cve_2026_30892_empty_user, cve_2026_41579_linked_dev,
-    cve_2026_41579_linked_dev_without_mount, cve_2026_88265_linked_null_streams,
+    cve_2026_41579_linked_dev_without_mount, cve_2026_88265_linked_null_streams, cve_2026_88265_null_streams_of_exec,
     cve_2026_115521_linked_proc_self_fd, host_propagation_is_untouched, links_in_dev,
 );
 
@@ -47,46 +48,105 @@ fn cve_2016_3697_numeric_user(container: &mut Container) -> Test {
     Ok(())
 }
 
+/// Lists what a program of the container can follow of the processes that are the runtime's, by
+/// their names: lines of `PID LINK TARGET`, and `PID` alone for each such process.
+const FOLLOW: &str = r#"
+    for process in /proc/[0-9]*; do
+        case "$(cat $process/comm 2> /dev/null)" in
+        "" | sh | sleep | cat | readlink | busybox) continue ;;
+        esac
+        echo "${process#/proc/}"
+        for link in exe root cwd fd/0 fd/3 fd/4 fd/5 ns/mnt; do
+            target=$(readlink $process/$link) && echo "${process#/proc/} $link $target"
+        done
+    done
+    true"#;
+
+fn follow(container: &Container) -> anyhow::Result<Output> {
+    container.exec(&["sh", "-c", FOLLOW])?.success()
+}
+
+fn powerful(container: &mut Container) {
+    let all = ["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_KILL"];
+    config::allow_capabilities(&mut container.config, &all);
+}
+
 /// While the runtime is in the container, a program there must not look into it.
 fn cve_2016_9962_init_is_not_dumpable(container: &mut Container) -> Test {
-    let capabilities = ["CAP_KILL", "CAP_DAC_OVERRIDE"];
-    config::allow_capabilities(&mut container.config, &capabilities);
+    powerful(container);
     container.create()?.success()?;
-    let links = "readlink /proc/1/exe /proc/1/root /proc/1/cwd /proc/1/fd/*";
-    same!(container.exec(&["sh", "-c", links])?.stdout, "");
+    same!(follow(container)?.lines(), ["1"]);
     Ok(())
 }
 
-/// A program that holds the runtime's binary open writes to it once it is not running any more.
-fn cve_2019_5736_own_binary(container: &mut Container) -> Test {
+fn cve_2016_9962_exec_process_is_not_dumpable(container: &mut Container) -> Test {
+    powerful(container);
+    container.start_idle()?;
+    // It takes a while to look for a program in so many directories.
+    let mut process = container.config["process"].clone();
+    process["args"] = json!(["nowhere"]);
+    process["env"] = json!([format!("PATH={}", "/etc:".repeat(2_000_000))]);
+    let file = container.directory.join("process.json");
+    fs::write(&file, process.to_string())?;
+    let file = file.display().to_string();
+    let mut exec = container.command(&["exec", "--process", &file, &container.id]);
+    let mut exec = exec.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut seen = String::new();
+    while seen.is_empty() && exec.try_wait()?.is_none() {
+        seen = follow(container)?.stdout;
+    }
+    exec.wait()?;
+    ensure!(!seen.is_empty(), "the exec process was not seen");
+    ensure!(seen.lines().all(|line| !line.contains(' ')), "{seen}");
+    Ok(())
+}
+
+/// Does `attack` with a copy of the runtime's binary, which must stay as it is.
+fn with_own_binary(container: &mut Container, attack: impl FnOnce(&mut Container) -> Test) -> Test {
     let copy = container.victim.join("runtime");
     // Another test's child would keep a file of ours open for writing until it executes something.
     let copied = std::process::Command::new("cp").args([&container.runtime.binary, &copy]).status();
     ensure!(copied?.success(), "cp");
     let before = fs::read(&copy)?;
     let original = std::mem::replace(&mut container.runtime.binary, copy.clone());
+    let attacked = attack(container);
+    container.runtime.binary = original;
+    ensure!(fs::read(&copy)? == before, "the runtime's binary was overwritten");
+    attacked
+}
+
+/// A program that holds the runtime's binary open writes to it once it is not running any more.
+fn cve_2019_5736_own_binary(container: &mut Container) -> Test {
     let all = ["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_FOWNER", "CAP_KILL"];
     config::allow_capabilities(&mut container.config, &all);
     container.script("exec sleep 100");
-    container.create()?.success()?;
-    let attack = "exec 9< /proc/1/exe || exit 0; i=0; while [ $i -lt 40 ]; do i=$((i+1)); \
-                  echo evil 2> /dev/null > /proc/self/fd/9 && break; sleep 0.05; done";
-    container.exec_with(&["--detach"], &["sh", "-c", attack])?.success()?;
-    container.verb("start")?.success()?;
-    std::thread::sleep(std::time::Duration::from_millis(400));
-    container.runtime.binary = original;
-    ensure!(fs::read(&copy)? == before, "the runtime's binary was overwritten");
-    Ok(())
+    with_own_binary(container, |container| {
+        container.create()?.success()?;
+        let attack = "exec 9< /proc/1/exe || exit 0; i=0; while [ $i -lt 40 ]; do i=$((i+1)); \
+                      echo evil 2> /dev/null > /proc/self/fd/9 && break; sleep 0.05; done";
+        container.exec_with(&["--detach"], &["sh", "-c", attack])?.success()?;
+        container.verb("start")?.success()?;
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        Ok(())
+    })
 }
 
+/// The runtime runs as a program of the container, in reach of another one there.
 fn cve_2019_5736_interpreter_is_self(container: &mut Container) -> Test {
     let program = container.rootfs().join("bin/self");
     fs::write(&program, "#!/proc/self/exe\n")?;
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    container.set("/process/args", json!(["/bin/self"]));
-    // The runtime may run as a program of the container for a moment; it does nothing there.
-    let _ = container.run()?;
-    container.nothing_left()
+    let all = ["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_FOWNER", "CAP_KILL"];
+    config::allow_capabilities(&mut container.config, &all);
+    with_own_binary(container, |container| {
+        let attack = "while :; do for process in /proc/[0-9]*; do exec 9< $process/exe; \
+                      echo evil > /proc/self/fd/9; done; done 2> /dev/null";
+        container.start_script(attack)?;
+        for _ in 0..10 {
+            let _ = container.exec(&["/bin/self"])?;
+        }
+        Ok(())
+    })
 }
 
 fn cve_2019_16884_fake_proc(container: &mut Container) -> Test {
@@ -132,14 +192,6 @@ fn cve_2019_19921_linked_proc(container: &mut Container) -> Test {
 
 fn cve_2019_19921_linked_sys(container: &mut Container) -> Test {
     linked(container, "sys")
-}
-
-fn cve_2023_28642_linked_proc_with_profile(container: &mut Container) -> Test {
-    container.set("/process/apparmorProfile", json!("no-such-profile"));
-    fs::remove_dir(container.rootfs().join("proc"))?;
-    fs::create_dir_all(container.rootfs().join("evil"))?;
-    symlink("/evil", container.rootfs().join("proc"))?;
-    container.create_refused(&[])
 }
 
 /// Runs containers with a tmpfs at `/s/d` and `below`, while /s/d and a link to the victim change
@@ -222,16 +274,21 @@ fn cve_2025_31133_linked_null(container: &mut Container) -> Test {
 
 /// Where the image has files in place of /proc/sys, a sysctl is set for real or not at all.
 fn cve_2025_52881_fake_sysctl(container: &mut Container) -> Test {
-    let fake = container.directory.join("fake");
-    fs::create_dir_all(fake.join("sys/net/ipv4"))?;
-    fs::write(fake.join("sys/net/ipv4/ip_default_ttl"), "")?;
-    container
-        .set("/mounts/0", json!({ "destination": "/proc", "source": fake, "options": ["bind"] }));
-    container.set("/linux/sysctl", json!({ "net.ipv4.ip_default_ttl": "77" }));
-    let output = container.create()?;
-    same!(fs::read_to_string(fake.join("sys/net/ipv4/ip_default_ttl"))?, "");
-    ensure!(output.code != 0, "a directory of the host as /proc");
-    container.nothing_left()
+    config::remove_mounts(&mut container.config, |path| path == "/proc");
+    let directory = container.rootfs().join("proc/sys/net/ipv4");
+    fs::create_dir_all(&directory)?;
+    fs::write(directory.join("ip_default_ttl"), "")?;
+    fs::write(container.victim.join("file"), "")?;
+    symlink(container.victim.join("file"), directory.join("ip_forward"))?;
+    let before = fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl")?;
+    for key in ["net.ipv4.ip_default_ttl", "net.ipv4.ip_forward"] {
+        container.set("/linux/sysctl", json!({ key: "77" }));
+        let _ = container.run()?;
+    }
+    same!(fs::read_to_string(directory.join("ip_default_ttl"))?, "");
+    same!(fs::read_to_string(container.victim.join("file"))?, "");
+    same!(fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl")?, before);
+    Ok(())
 }
 
 /// What is no number is an error, and never root.
@@ -289,6 +346,32 @@ fn cve_2026_88265_linked_null_streams(container: &mut Container) -> Test {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     crate::command::wait(&mut command.spawn()?)?;
     same!((fs::metadata(&target)?.uid(), fs::read_to_string(&target)?), (0, "intact".to_owned()));
+    Ok(())
+}
+
+/// The same, where a program of the container has put another file in its place.
+fn cve_2026_88265_null_streams_of_exec(container: &mut Container) -> Test {
+    container.set("/root/readonly", json!(false));
+    for attack in ["ln -s /etc/target /dev/null", "ln /dev/target /dev/null"] {
+        fs::write(container.rootfs().join("etc/target"), "intact")?;
+        container.start_script(&format!(
+            "rm /dev/null; echo intact > /dev/target; {attack}; touch /ready; exec sleep 100"
+        ))?;
+        wait_until("the attack", || Ok(container.rootfs().join("ready").exists()))?;
+        let write = "echo overwritten; echo overwritten >&2";
+        let mut exec =
+            container.command(&["exec", "--user", "1000", &container.id, "sh", "-c", write]);
+        exec.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        crate::command::wait(&mut exec.spawn()?)?;
+        let root = format!("/proc/{}/root", container.pid()?);
+        for name in ["etc/target", "dev/target"] {
+            let target = Path::new(&root).join(name);
+            let found = (fs::metadata(&target)?.uid(), fs::read_to_string(&target)?);
+            same!((found.0, found.1.trim_end()), (0, "intact"));
+        }
+        container.delete_force()?;
+        fs::remove_file(container.rootfs().join("ready"))?;
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ cases!("lifecycle":
     no_process_cannot_run, changed_config_is_not_started, exec_does_not_read_the_bundle,
     state_does_not_read_the_bundle, deleted_bundle, delete_running, delete_force_running,
     delete_created, delete_twice, kill_created, kill_stopped, kill_all, kill_all_short,
-    kill_all_of_a_shared_pid_namespace, pause_freezes, pause_stops_execs_too, paused_is_killed,
+    kill_all_of_a_shared_pid_namespace, kill_in_a_shared_pid_namespace, files_are_the_owners, pause_freezes, pause_stops_execs_too, paused_is_killed,
     paused_is_deleted, pause_twice, pause_created, killed_create, killed_run, killed_init,
     short_programs_do_not_hang, two_side_by_side, id_is_free_again, all_characters_of_ids,
     a_damaged_state, program_vanishes, unexecutable_format, missing_interpreter,
@@ -179,6 +179,33 @@ fn kill_all_of_a_shared_pid_namespace(container: &mut Container) -> Test {
     container.wait_for("stopped")?;
     container.verb("delete")?.success()?;
     container.nothing_left()
+}
+
+/// Without a pid namespace the others would outlive the first process.
+fn kill_in_a_shared_pid_namespace(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "pid", None);
+    container.start_script("sleep 100 & sleep 100 & sleep 100 & wait")?;
+    wait_until("four processes", || Ok(container.pids()?.len() == 4))?;
+    let pids = container.pids()?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    let gone = |pid: &i64| {
+        !fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|text| !text.is_empty())
+    };
+    wait_until("all are dead", || Ok(pids.iter().all(gone)))
+}
+
+/// What is in the state directory is nobody else's business.
+fn files_are_the_owners(container: &mut Container) -> Test {
+    container.create()?.success()?;
+    let directory = container.root().join(&container.id);
+    same!(fs::metadata(&directory)?.permissions().mode() & 0o066, 0);
+    for entry in fs::read_dir(&directory)? {
+        let entry = entry?;
+        let mode = entry.metadata()?.permissions().mode();
+        ensure!(mode & 0o077 == 0, "{:?} has mode {mode:o}", entry.file_name());
+    }
+    Ok(())
 }
 
 /// A program that makes the file `log` grow while it runs.

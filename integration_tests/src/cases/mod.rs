@@ -4,11 +4,13 @@ use crate::suite::Case;
 
 mod bad_input;
 mod bundles;
+mod capabilities;
 mod cgroups;
 mod commands;
 mod descriptors;
 mod escapes;
 mod exec;
+mod hook_failures;
 mod hooks;
 mod ids;
 mod lifecycle;
@@ -29,11 +31,13 @@ pub(crate) fn all() -> Vec<Case> {
     [
         bad_input::CASES,
         bundles::CASES,
+        capabilities::CASES,
         cgroups::CASES,
         commands::CASES,
         descriptors::CASES,
         escapes::CASES,
         exec::CASES,
+        hook_failures::CASES,
         hooks::CASES,
         ids::CASES,
         lifecycle::CASES,

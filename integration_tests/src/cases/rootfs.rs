@@ -15,7 +15,7 @@ use crate::view::View;
 cases!("rootfs":
     default_mounts, root_is_the_images, root_is_read_only, root_can_be_writable, old_root_is_gone,
     masked_files, masked_directories, masks_are_read_only, masks_of_missing_paths, masks_through_links,
-    readonly_paths, readonly_paths_of_missing_paths, readonly_paths_keep_attributes, default_devices,
+    readonly_paths, readonly_paths_of_missing_paths, readonly_paths_keep_attributes, readonly_paths_with_mounts_below, default_devices,
     devices_without_mount_on_dev, devices_that_are_there_already, no_devices_on_a_bound_dev,
     default_links, no_links_over_files, no_other_devices, more_devices, device_modes,
     a_device_in_the_way, devices_outside_of_dev, shared_memory, message_queues, terminals,
@@ -161,6 +161,17 @@ fn readonly_paths_of_missing_paths(container: &mut Container) -> Test {
         container.push("/linux/readonlyPaths", json!(path));
     }
     container.run()?.success()?;
+    Ok(())
+}
+
+/// What is mounted below a read-only path is read-only too.
+fn readonly_paths_with_mounts_below(container: &mut Container) -> Test {
+    container.set("/root/readonly", json!(false));
+    fs::create_dir_all(container.rootfs().join("data/inner"))?;
+    container.mount(json!({ "destination": "/data/inner", "type": "tmpfs", "source": "tmpfs" }));
+    container.push("/linux/readonlyPaths", json!("/data"));
+    let output = container.run_script("touch /data/x /data/inner/x; ls /data/inner")?;
+    same!((output.code, output.stdout.as_str()), (0, ""));
     Ok(())
 }
 

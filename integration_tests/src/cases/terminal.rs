@@ -23,7 +23,7 @@ use crate::container::Container;
 cases!("terminal":
     console_socket, console_socket_of_run, exec_console_socket, foreground, foreground_exec,
     foreground_resizes, needs_a_socket, socket_without_terminal, socket_that_is_missing,
-    socket_that_is_a_file, console_size, console_size_without_terminal, console_device,
+    socket_that_is_a_file, socket_that_hangs_up, last_words, fake_master, console_size, console_size_without_terminal, console_device,
     no_console_without_terminal, owned_by_the_user, job_control, cve_2026_88264_linked_console,
     cve_2025_52565_console_on_proc,
 );
@@ -246,6 +246,45 @@ fn socket_that_is_a_file(container: &mut Container) -> Test {
     container.refused(&output, &["connection refused"])
 }
 
+/// A create that fails at its last step takes back everything.
+fn socket_that_hangs_up(container: &mut Container) -> Test {
+    container.set("/process/terminal", json!(true));
+    let path = std::env::temp_dir().join(format!("console-{}-hangs-up", std::process::id()));
+    let listener = UnixListener::bind(&path)?;
+    let accepting = std::thread::spawn(move || drop(listener.accept()));
+    let (socket, pid_file) = (path.display().to_string(), container.file("pid"));
+    let output = container.create_with(&["--console-socket", &socket, "--pid-file", &pid_file]);
+    fs::remove_file(&path)?;
+    ensure!(accepting.join().is_ok(), "accept");
+    container.refused(&output?, &[])?;
+    ensure!(!fs::exists(&pid_file)?, "the pid file is left");
+    Ok(())
+}
+
+/// What a program writes at its very end is shown.
+fn last_words(container: &mut Container) -> Test {
+    container.set("/process/terminal", json!(true));
+    container.set("/process/args", json!(["seq", "1", "300"]));
+    container.save()?;
+    let arguments = ["run", "--bundle", &container.bundle(), &container.id];
+    for _ in 0..40 {
+        let code = Own::new(33, 77)?.converse(container, &arguments, |own, _| {
+            read_until(&mut own.master, "300").map(drop)
+        })?;
+        same!(code, 0);
+    }
+    Ok(())
+}
+
+/// An image has a file in place of the pty master.
+fn fake_master(container: &mut Container) -> Test {
+    config::remove_mounts(&mut container.config, |path| path.starts_with("/dev"));
+    fs::create_dir_all(container.rootfs().join("dev/pts"))?;
+    fs::write(container.rootfs().join("dev/pts/ptmx"), "")?;
+    let (output, _) = create(container)?;
+    container.refused(&output, &[])
+}
+
 fn console_size(container: &mut Container) -> Test {
     container.set("/process/consoleSize", json!({ "height": 21, "width": 63 }));
     let mut master = start(container, "stty size; sleep 1")?;
@@ -311,11 +350,11 @@ fn cve_2026_88264_linked_console(container: &mut Container) -> Test {
 }
 
 fn cve_2025_52565_console_on_proc(container: &mut Container) -> Test {
-    link_console(container, "/proc/sysrq-trigger")?;
+    link_console(container, "/proc/uptime")?;
     let (output, _master) = create(container)?;
     if output.code == 0 {
         let text = fs::read_to_string(format!("/proc/{}/mountinfo", container.pid()?))?;
-        let is_console = |line: &&str| line.contains("sysrq-trigger") && line.contains("devpts");
+        let is_console = |line: &&str| line.contains("/proc/uptime");
         same!(text.lines().find(is_console), None);
     }
     Ok(())

@@ -295,8 +295,11 @@ fn prepare(
 ) -> Result<Option<(CString, Vec<CString>)>, Failure> {
     let Some(process) = process else { return Ok(None) };
     let env = program::environment(process, root);
+    // Engines count on a working directory that the user may not enter; on a network filesystem it
+    // may be root who may not.
+    let entered = program::enter_directory(process, root);
     identity::take_on(process, root).at(Stage::Identity)?;
-    program::enter_directory(process, root).at(Stage::Program)?;
+    entered.or_else(|_| program::enter_directory(process, root)).at(Stage::Program)?;
     let path = program::find(process).at(Stage::Program)?;
     Ok(Some((path, env)))
 }

@@ -17,7 +17,7 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 const LARGEST_PASSWD: usize = 1 << 20;
 
 /// Enters the working directory. It is resolved below the root and without magic links, so that no
-/// descriptor of init's own can be meant (CVE-2024-21626), with the rights of the program's user.
+/// descriptor of init's own can be meant (CVE-2024-21626).
 pub(crate) fn enter_directory(process: &Process, root: &Root) -> anyhow::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let entered = root.open(process.cwd.as_c_str(), flags).and_then(rustix::process::fchdir);
