@@ -7,7 +7,7 @@ check:
     cargo fmt --all --check
     cargo clippy --quiet --workspace --all-targets -- -D warnings
     hack/check-architecture
-    cargo test --quiet --workspace --exclude integration_tests
+    cargo test --quiet --workspace
 
 # Everything, as CI does, with the containers in each cgroup view.
 test:

@@ -55,6 +55,8 @@ fn ambient(container: &mut Container) -> Test {
 }
 
 fn ambient_ones_of_the_caller(container: &mut Container) -> Test {
+    let sets = json!({ "bounding": ["CAP_KILL"], "inheritable": ["CAP_KILL"] });
+    container.set("/process/capabilities", sets);
     container.script("grep -E 'Cap(Inh|Amb)' /proc/self/status");
     container.save()?;
     let run = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
@@ -62,7 +64,7 @@ fn ambient_ones_of_the_caller(container: &mut Container) -> Test {
     command.args(["--inh-caps=+kill", "--ambient-caps=+kill", "--"]);
     command.arg(run.get_program()).args(run.get_args());
     let output = container.finish_command(command, Stdio::null())?.success()?;
-    same!(output.words(), ["CapInh:", "0000000000000000", "CapAmb:", "0000000000000000"]);
+    same!(output.words(), ["CapInh:", "0000000000000020", "CapAmb:", "0000000000000000"]);
     Ok(())
 }
 

@@ -139,8 +139,10 @@ fn cve_2019_5736_interpreter_is_self(container: &mut Container) -> Test {
     let all = ["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_FOWNER", "CAP_KILL"];
     config::allow_capabilities(&mut container.config, &all);
     with_own_binary(container, |container| {
-        let attack = "while :; do for process in /proc/[0-9]*; do exec 9< $process/exe; \
-                      echo evil > /proc/self/fd/9; done; done 2> /dev/null";
+        let attack = "while :; do for process in /proc/[0-9]*; do \
+                      [ $process = /proc/$$ ] && continue; exec 9< $process/exe || continue; \
+                      i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo evil > /proc/self/fd/9; \
+                      done; done; done 2> /dev/null";
         container.start_script(attack)?;
         for _ in 0..10 {
             let _ = container.exec(&["/bin/self"])?;
