@@ -106,6 +106,11 @@ pub(crate) fn remove_mounts(config: &mut Value, unwanted: impl Fn(&str) -> bool)
     }
 }
 
+/// Removes the mounts on and below /dev.
+pub(crate) fn without_dev(config: &mut Value) {
+    remove_mounts(config, |path| path.starts_with("/dev"));
+}
+
 /// Gives the program these capabilities, in the sets that count for root.
 pub(crate) fn allow_capabilities(config: &mut Value, names: &[&str]) {
     for kind in ["bounding", "effective", "permitted"] {

@@ -31,19 +31,6 @@ pub(crate) struct UnifiedMount {
     pub own: PathBuf,
 }
 
-/// How a machine has its controllers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// No hierarchy at all.
-    None,
-    /// v1 hierarchies.
-    Legacy,
-    /// v1 hierarchies, and a v2 one beside them.
-    Hybrid,
-    /// One v2 hierarchy.
-    Unified,
-}
-
 impl Layout {
     /// Reads the texts of /proc/self/mountinfo and /proc/self/cgroup. Mounts that others cover do
     /// not count.
@@ -75,17 +62,6 @@ impl Layout {
         let own = own_path(own_cgroup, &[], Path::new("/"));
         let unified = UnifiedMount { mount_point: mount_point.to_owned(), own };
         Self { legacy: Vec::new(), unified: Some(unified) }
-    }
-
-    /// How the controllers are had.
-    #[must_use]
-    pub const fn mode(&self) -> Mode {
-        match (self.legacy.is_empty(), self.unified.is_some()) {
-            (true, false) => Mode::None,
-            (false, false) => Mode::Legacy,
-            (false, true) => Mode::Hybrid,
-            (true, true) => Mode::Unified,
-        }
     }
 
     /// Whether a v1 hierarchy has `controller`.
@@ -218,7 +194,7 @@ fn unescape(text: &str) -> PathBuf {
 mod tests {
     use std::path::Path;
 
-    use super::{Layout, Mode};
+    use super::Layout;
 
     const HYBRID: &str = "\
 23 1 254:0 / / rw,relatime - ext4 /dev/root rw
@@ -232,7 +208,6 @@ mod tests {
     #[test]
     fn a_hybrid_machine() {
         let layout = Layout::parse(HYBRID, OWN).unwrap();
-        assert_eq!(layout.mode(), Mode::Hybrid);
         let memory = layout.legacy.iter().find(|mount| mount.controllers == ["memory"]).unwrap();
         assert_eq!(memory.own, Path::new("job/1"));
         assert!(layout.has_legacy("cpuacct") && !layout.has_legacy("pids"));
@@ -243,7 +218,7 @@ mod tests {
     fn a_mount_on_top_hides_the_ones_below() {
         let covered = format!("{HYBRID}\n50 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw");
         let layout = Layout::parse(&covered, OWN).unwrap();
-        assert_eq!(layout.mode(), Mode::Unified);
+        assert!(layout.legacy.is_empty());
         assert_eq!(layout.unified.unwrap().mount_point, Path::new("/sys/fs/cgroup"));
     }
 
@@ -254,7 +229,7 @@ mod tests {
              51 50 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
         );
         let layout = Layout::parse(&covered, OWN).unwrap();
-        assert_eq!(layout.mode(), Mode::Legacy);
+        assert!(layout.unified.is_none());
         assert_eq!(layout.legacy.len(), 1);
     }
 
@@ -269,6 +244,7 @@ mod tests {
     fn escapes_and_nonsense() {
         assert_eq!(super::unescape("/a\\040b\\134"), Path::new("/a b\\"));
         assert!(Layout::parse("what", "").is_err());
-        assert_eq!(Layout::parse("", "").unwrap().mode(), Mode::None);
+        let nothing = Layout::parse("", "").unwrap();
+        assert!(nothing.legacy.is_empty() && nothing.unified.is_none());
     }
 }

@@ -15,7 +15,7 @@ mod v1;
 mod v2;
 
 pub use error::Error;
-pub use layout::{Layout, Mode};
+pub use layout::Layout;
 pub use location::{LegacyLocation, Location, UnifiedLocation};
 pub use manager::{CgroupManager, Entry, manager};
 pub use resources::{Hierarchy, Limits, Violation, Write, plan};

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Layout, Mode};
+use crate::{Error, Layout};
 
 /// The container's directory in every hierarchy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,17 +71,6 @@ impl Location {
             directory: below(&mount.mount_point, mount.own.parent().unwrap_or(Path::new(""))),
         });
         Ok(Self { legacy: legacy.collect(), unified })
-    }
-
-    /// How the machine has its controllers.
-    #[must_use]
-    pub const fn mode(&self) -> Mode {
-        match (self.legacy.is_empty(), self.unified.is_some()) {
-            (true, false) => Mode::None,
-            (false, false) => Mode::Legacy,
-            (false, true) => Mode::Hybrid,
-            (true, true) => Mode::Unified,
-        }
     }
 
     /// The same place, one step down: a sub-cgroup `path` (`exec --cgroup`).

@@ -63,7 +63,7 @@ fn has(controller: &str) -> bool {
 }
 
 /// Skips the test in a view without `controller`.
-fn need(controller: &str) -> Test {
+pub(super) fn need(controller: &str) -> Test {
     if has(controller) {
         return Ok(());
     }

@@ -33,11 +33,6 @@ fn names(directory: &Path) -> anyhow::Result<usize> {
     Ok(fs::read_dir(directory)?.count())
 }
 
-/// Without mounts on and below /dev.
-fn without_dev(container: &mut Container) {
-    config::remove_mounts(&mut container.config, |path| path.starts_with("/dev"));
-}
-
 /// In /etc/passwd of the image, a user called 1000 has uid 0.
 fn cve_2016_3697_numeric_user(container: &mut Container) -> Test {
     container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
@@ -263,7 +258,7 @@ fn cve_2022_29162_inheritable(container: &mut Container) -> Test {
 
 /// What masks is not the image's to choose. The target is a name in the container's UTS namespace.
 fn cve_2025_31133_linked_null(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     symlink("/proc/sys/kernel/domainname", container.rootfs().join("dev/null"))?;
     container.set("/linux/maskedPaths", json!(["/proc/kcore"]));
     let output =
@@ -327,7 +322,7 @@ fn cve_2026_41579_linked_dev(container: &mut Container) -> Test {
 
 fn cve_2026_41579_linked_dev_without_mount(container: &mut Container) -> Test {
     link_dev(container)?;
-    without_dev(container);
+    config::without_dev(&mut container.config);
     let _ = container.run()?;
     same!(names(&container.victim)?, 0);
     Ok(())
@@ -335,7 +330,7 @@ fn cve_2026_41579_linked_dev_without_mount(container: &mut Container) -> Test {
 
 /// Streams on the host's /dev/null are opened again in the container, where that is another file.
 fn cve_2026_88265_linked_null_streams(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     let target = container.rootfs().join("etc/target");
     fs::write(&target, "intact")?;
     symlink("/etc/target", container.rootfs().join("dev/null"))?;
@@ -407,7 +402,7 @@ fn host_propagation_is_untouched(container: &mut Container) -> Test {
 
 /// Each name that the runtime makes in /dev leads out of the image.
 fn links_in_dev(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     for name in ["null", "zero", "tty", "fd", "stdin", "core", "ptmx", "console", "pts", "shm"] {
         symlink(container.victim.join(name), container.rootfs().join("dev").join(name))?;
     }

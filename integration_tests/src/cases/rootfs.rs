@@ -202,20 +202,15 @@ fn default_devices(container: &mut Container) -> Test {
     Ok(())
 }
 
-/// Without /dev and what is below it.
-fn without_dev(container: &mut Container) {
-    config::remove_mounts(&mut container.config, |path| path.starts_with("/dev"));
-}
-
 fn devices_without_mount_on_dev(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     same!(container.run_script(LIST_DEVICES)?.success()?.lines(), DEVICES);
     ensure!(container.rootfs().join("dev/null").exists(), "not in the image");
     Ok(())
 }
 
 fn devices_that_are_there_already(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     for _ in 0..2 {
         same!(container.run_script(LIST_DEVICES)?.success()?.lines(), DEVICES);
     }
@@ -223,7 +218,7 @@ fn devices_that_are_there_already(container: &mut Container) -> Test {
 }
 
 fn no_devices_on_a_bound_dev(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     let source = container.victim.clone();
     let mode = Mode::from_raw_mode(0o666);
     mknodat(CWD, source.join("null"), FileType::CharacterDevice, mode, makedev(1, 3))?;
@@ -244,7 +239,7 @@ fn default_links(container: &mut Container) -> Test {
 
 /// What the image has in their place stays.
 fn no_links_over_files(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     fs::write(container.rootfs().join("dev/stdin"), "the image's\n")?;
     container.run_script("true")?.success()?;
     same!(fs::read_to_string(container.rootfs().join("dev/stdin"))?, "the image's\n");
@@ -304,7 +299,7 @@ fn device_modes(container: &mut Container) -> Test {
 
 /// A file that is there and is not the device must be an error.
 fn a_device_in_the_way(container: &mut Container) -> Test {
-    without_dev(container);
+    config::without_dev(&mut container.config);
     fs::write(container.rootfs().join("dev/mine"), "")?;
     let device = json!({ "path": "/dev/mine", "type": "c", "major": 1, "minor": 3 });
     container.set("/linux/devices", json!([device]));
