@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 /// OCI container runtime.
 #[derive(Debug, Parser)]
-#[command(name = "aril", disable_version_flag = true, arg_required_else_help = true)]
+#[command(name = "aril", disable_version_flag = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub globals: Globals,
@@ -167,7 +167,6 @@ pub(crate) struct Run {
 pub(crate) struct Exec {
     /// The container's id, then the program and its arguments.
     #[arg(required = true, value_names = ["ID", "PROGRAM"], num_args = 1.., trailing_var_arg = true)]
-    #[arg(allow_hyphen_values = true)]
     pub id_and_args: Vec<String>,
     /// Unix socket that is sent the terminal's master.
     #[arg(long)]
@@ -238,7 +237,6 @@ pub(crate) struct List {
 pub(crate) struct Ps {
     /// The container's id, then options of ps(1) [default: -ef].
     #[arg(required = true, value_names = ["ID", "OPTION"], num_args = 1.., trailing_var_arg = true)]
-    #[arg(allow_hyphen_values = true)]
     pub id_and_options: Vec<String>,
     /// table or json.
     #[arg(long, short, default_value = "table")]

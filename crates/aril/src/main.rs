@@ -43,8 +43,8 @@ fn usage(error: &clap::Error, arguments: &[std::ffi::OsString]) -> ExitCode {
         let _ = log::open(&globals);
     }
     let text = error.to_string();
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.collect::<Vec<_>>().join("; ");
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = text.split("\n\n").map(words).collect::<Vec<_>>().join("; ");
     log::error(line.trim_start_matches("error: "));
     ExitCode::FAILURE
 }

@@ -51,13 +51,13 @@ const COMMANDS: [(&str, &[&str]); 13] = [
 ];
 
 fn help(container: &mut Container) -> Test {
-    for flag in ["--help", "-h"] {
-        let output = container.runtime(&[flag])?.success()?;
+    for arguments in [&["--help"][..], &["-h"], &[]] {
+        let output = container.runtime(arguments)?.success()?;
         for (command, _) in COMMANDS {
-            ensure!(output.stdout.contains(command), "{flag} does not show {command}");
+            ensure!(output.stdout.contains(command), "{arguments:?}: does not show {command}");
         }
         for global in ["--root", "--log", "--log-format", "--debug", "--systemd-cgroup"] {
-            ensure!(output.stdout.contains(global), "{flag} does not show {global}");
+            ensure!(output.stdout.contains(global), "{arguments:?}: does not show {global}");
         }
     }
     Ok(())

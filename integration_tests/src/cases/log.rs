@@ -131,19 +131,19 @@ fn quotes_are_escaped(container: &mut Container) -> Test {
 
 /// Whoever calls the runtime reads its log, whatever is wrong.
 fn usage_errors(container: &mut Container) -> Test {
-    for arguments in
-        [&["--no-such-flag", "list"][..], &["create"], &["exec", "--no-such-flag", "a", "b"]]
-    {
+    for (arguments, wrong) in [
+        (&["--no-such-flag", "list"][..], "'--no-such-flag'"),
+        (&["create"], "not provided: <ID>; "),
+        (&["exec", "--no-such-flag", "a", "b"], "'--no-such-flag'"),
+        (&["no-such-command"], "'no-such-command'; "),
+    ] {
         let _ = fs::remove_file(container.file("log.json"));
         let output = container.runtime(arguments)?;
         ensure!(output.code != 0, "{arguments:?} is accepted");
-        same!(
-            (
-                output.log.lines().count(),
-                serde_json::from_str::<Value>(&output.log)?["level"].as_str()
-            ),
-            (1, Some("error"))
-        );
+        same!(output.log.lines().count(), 1);
+        let record: Value = serde_json::from_str(&output.log)?;
+        same!(record["level"], "error");
+        ensure!(record["msg"].as_str().is_some_and(|text| text.contains(wrong)), "{record}");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::bail;
+use clap::CommandFactory as _;
 use libcontainer::request;
 use serde::Serialize;
 
@@ -23,7 +24,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
         print(&version::text(Path::new(&program)))?;
         return Ok(0);
     }
-    let Some(command) = cli.command else { bail!("no command; see aril --help") };
+    let Some(command) = cli.command else {
+        print(&Cli::command().render_help().to_string())?;
+        return Ok(0);
+    };
     if matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_)) {
         libcontainer::protect_own_binary()?;
     }
