@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use libnamespaces::{Child, Joined, Kind, NamespaceFiles, Namespaces, Spawned, decide, spawn};
-use libseccompiler::Filter;
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
 use rustix::fs::{Mode, OFlags};
 
@@ -14,7 +13,7 @@ use crate::host::Host;
 use crate::plan::{self, Process};
 use crate::protocol::{Event, Reply, RuntimeEnd};
 use crate::request::{self, Context};
-use crate::state::{self, State, Status, from_hexadecimal};
+use crate::state::{self, State, Status};
 use crate::supervise::Foreground;
 use crate::{Error, ErrorKind, Result, Violation, console, files, init, serve, spec};
 
@@ -64,7 +63,7 @@ fn check(status: Status, request: &request::Exec) -> Result<()> {
 fn plan_process(context: &Context, request: &request::Exec, state: &State) -> Result<Process> {
     let host = Host::probe()?;
     let plan = |given: &SpecProcess| plan::exec(given, &host, state.namespaces);
-    let (mut process, warnings) = match request.process.as_deref() {
+    let (process, warnings) = match request.process.as_deref() {
         Some(path) => {
             let loaded = spec::load_process(path)?;
             loaded.warnings.iter().for_each(|warning| (context.warn)(warning));
@@ -73,14 +72,6 @@ fn plan_process(context: &Context, request: &request::Exec, state: &State) -> Re
         None => plan(&from_flags(request, state)?).map_err(Error::invalid)?,
     };
     warnings.iter().for_each(|warning| (context.warn)(warning));
-    process.seccomp = match &state.seccomp {
-        None => None,
-        Some((text, flags)) => {
-            let program =
-                from_hexadecimal(text).context("state.json: the seccomp filter is damaged")?;
-            Some(Filter::from_bytes(program, *flags).context("state.json: the seccomp filter")?)
-        }
-    };
     Ok(process)
 }
 
@@ -167,6 +158,7 @@ fn spawn_process(
 ) -> Result<(RuntimeEnd, Child)> {
     let target = state.init.ok_or_else(Error::not_running)?;
     let pidfd = target.open()?;
+    let confinement = state.confinement()?;
     let mut location = state.cgroup.clone();
     for path in &request.cgroups {
         location = location.below(Path::new(path))?;
@@ -183,12 +175,18 @@ fn spawn_process(
         .context("become non-dumpable: prctl")?;
     let cgroup: Option<&OwnedFd> = entry.directory.as_ref();
     let cgroup = cgroup.map(|directory| directory.as_fd());
+    init::run_on(process.affinity.initial, "initial")?;
     match spawn(&way, &namespaces, &files, cgroup).map_err(anyhow::Error::new)? {
         Spawned::Runtime(child) => Ok((runtime_end, child)),
         Spawned::Init => {
             drop(runtime_end);
             let joins = (&files, way.init_joins());
-            init::run_exec(process, (&entry.procs, joins, root), &init_end, request.preserve_fds)
+            init::run_exec(
+                (process, &confinement),
+                (&entry.procs, joins, root),
+                &init_end,
+                request.preserve_fds,
+            )
         }
     }
 }

@@ -4,7 +4,10 @@ use libnamespaces::Kind;
 use libseccompiler::{ACTIONS, Architecture, FLAGS, OPERATORS};
 use serde_json::{Value, json};
 
-use crate::plan::{HOOK_NAMES, VERSIONS, capability_names, mount_option_names};
+use crate::plan::{
+    HOOK_NAMES, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, VERSIONS, capability_names,
+    mount_option_names,
+};
 
 /// What `features` prints: only what works, from the tables that read the config.
 #[must_use]
@@ -27,6 +30,10 @@ pub fn features() -> Value {
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
+            "memoryPolicy": {
+                "modes": MEMORY_POLICY_MODES.map(|mode| mode.to_string()),
+                "flags": MEMORY_POLICY_FLAGS.map(|flag| flag.to_string())
+            },
             "mountExtensions": { "idmap": { "enabled": false } },
             "netDevices": { "enabled": false }
         },
@@ -74,9 +81,14 @@ mod tests {
     #[test]
     fn lists_have_one_order() {
         let document = features();
-        for pointer in
-            ["/mountOptions", "/linux/namespaces", "/linux/seccomp/actions", "/linux/seccomp/archs"]
-        {
+        for pointer in [
+            "/mountOptions",
+            "/linux/namespaces",
+            "/linux/seccomp/actions",
+            "/linux/seccomp/archs",
+            "/linux/memoryPolicy/modes",
+            "/linux/memoryPolicy/flags",
+        ] {
             let list: Vec<&str> = document
                 .pointer(pointer)
                 .and_then(|list| list.as_array())

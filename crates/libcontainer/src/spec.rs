@@ -135,6 +135,7 @@ impl Reader {
         let process = T::PROCESS;
         drop_nulls(&mut json);
         rename_scheduler_flags(json.pointer_mut(&format!("{process}/scheduler/flags")));
+        drop_empty_lists_of_cpus(json.pointer_mut(&format!("{process}/execCPUAffinity")));
         for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
             let pointer = format!("{process}/capabilities/{set}");
             self.drop_unknown_capabilities(&pointer, json.pointer_mut(&pointer));
@@ -246,6 +247,13 @@ fn rename_scheduler_flags(flags: Option<&mut Value>) {
         if let Some((_, other)) = SPELLINGS.iter().find(|(name, _)| flag == name) {
             *flag = (*other).into();
         }
+    }
+}
+
+/// An empty list is as good as none (config.md, "Linux Process"), which oci-spec does not know.
+fn drop_empty_lists_of_cpus(affinity: Option<&mut Value>) {
+    if let Some(lists) = affinity.and_then(Value::as_object_mut) {
+        lists.retain(|_, list| list != "");
     }
 }
 
@@ -409,6 +417,16 @@ mod tests {
     fn null_is_as_good_as_nothing() {
         let config = json!({"process": {"cwd": "/", "user": {"uid": null}}, "mounts": null});
         assert!(read(config).unwrap().plan(|_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn an_empty_list_of_cpus_is_none() {
+        let affinity = json!({"initial": "", "final": "1"});
+        let config = json!({"process": {"cwd": "/", "user": {}, "execCPUAffinity": affinity}});
+        let (spec, ()) = read(config).unwrap().plan(|_| Ok(())).unwrap();
+        let affinity = spec.process().as_ref().unwrap().exec_cpu_affinity().clone().unwrap();
+        assert_eq!(affinity.initial(), &None);
+        assert_eq!(affinity.cpu_affinity_final().as_deref(), Some("1"));
     }
 
     #[test]

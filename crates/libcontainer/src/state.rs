@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use libcgroups::Location;
 use libnamespaces::KindSet;
+use libseccompiler::Filter;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Hooks, Plan, validate_id};
+use crate::plan::{Confinement, Hooks, MemoryPolicy, Plan, validate_id};
 use crate::{Context, Error, ErrorKind, Result};
 
 /// The file in a state directory.
@@ -52,6 +53,8 @@ pub(crate) struct State {
     pub process: Option<oci_spec::runtime::Process>,
     /// The compiled seccomp filter, in hexadecimal, and its flags.
     pub seccomp: Option<(String, u32)>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// The container's first process.
@@ -103,7 +106,8 @@ impl State {
         process: Option<oci_spec::runtime::Process>,
     ) -> Self {
         let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now());
-        let filter = plan.process.as_ref().and_then(|process| process.seccomp.as_ref());
+        let Confinement { seccomp, memory_policy } = &plan.confinement;
+        let seccomp = seccomp.as_ref();
         Self {
             oci_version: plan.oci_version.clone(),
             id: plan.id.clone(),
@@ -117,8 +121,25 @@ impl State {
             namespaces: plan.namespaces.kinds(),
             hooks: plan.hooks.clone(),
             process,
-            seccomp: filter.map(|filter| (hexadecimal(&filter.program), filter.flags)),
+            seccomp: seccomp.map(|filter| (hexadecimal(&filter.program), filter.flags)),
+            memory_policy: *memory_policy,
         }
+    }
+
+    /// What every process of the container has.
+    ///
+    /// # Errors
+    /// The filter is damaged.
+    pub(crate) fn confinement(&self) -> anyhow::Result<Confinement> {
+        let filter = |(text, flags): &(String, u32)| {
+            let program = from_hexadecimal(text).context("no hexadecimal number")?;
+            Ok::<_, anyhow::Error>(Filter::from_bytes(program, *flags)?)
+        };
+        let seccomp = self.seccomp.as_ref().map(filter).transpose();
+        Ok(Confinement {
+            seccomp: seccomp.context("state.json: the seccomp filter is damaged")?,
+            memory_policy: self.memory_policy,
+        })
     }
 
     /// The status now.
@@ -368,7 +389,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// The bytes of [`hexadecimal`] text.
-pub(crate) fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
+fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
     text.as_bytes()
         .chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())

@@ -12,6 +12,7 @@ pub mod descriptors;
 pub mod entry;
 pub mod ioprio;
 pub mod keyring;
+pub mod memory_policy;
 pub mod mount;
 pub mod namespace;
 pub mod network;

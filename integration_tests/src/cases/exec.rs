@@ -17,7 +17,8 @@ cases!("exec":
     process_file, broken_process_file, added_capability, added_capability_is_not_inheritable,
     no_new_privileges_can_be_set, detached, pid_file, standard_input, preserved_descriptors,
     descriptors, exit_codes, program_errors, in_created, in_paused, in_stopped, is_in_the_cgroup,
-    flags_after_the_id_are_the_programs, capabilities_are_the_containers, home_of_the_user,
+    flags_after_the_id_are_the_programs, capabilities_are_the_containers, home_of_the_user, cpu_affinity,
+    cpu_affinity_is_not_for_init, the_filter_of_a_container_without_a_program,
     missing_cwd, processes_end_with_the_container, in_a_user_namespace,
     without_pivot_root, without_a_mount_namespace,
 );
@@ -129,6 +130,59 @@ fn capabilities_of_the_file(container: &mut Container) -> Test {
 
 fn process(args: &[&str]) -> Value {
     json!({ "user": { "uid": 3, "gid": 4 }, "args": args, "env": ["PATH=/bin", "X=y"], "cwd": "/tmp" })
+}
+
+/// The CPUs on which the program that asks may run.
+const OWN_CPUS: &str = "grep Cpus_allowed_list /proc/self/status | cut -f 2";
+
+/// The last of this machine's CPUs.
+fn last_cpu() -> anyhow::Result<String> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let last = allowed.and_then(|list| list.trim().rsplit([',', '-']).next());
+    match last.context("no list of CPUs")? {
+        "0" => Err(Skip("needs two CPUs".to_owned()).into()),
+        last => Ok(last.to_owned()),
+    }
+}
+
+fn cpu_affinity(container: &mut Container) -> Test {
+    let last = last_cpu()?;
+    container.set("/process/execCPUAffinity", json!({ "initial": "0", "final": last }));
+    container.start_idle()?;
+    same!(container.exec(&["sh", "-c", OWN_CPUS])?.success()?.lines(), [last.as_str()]);
+    let mut process = process(&["sh", "-c", OWN_CPUS]);
+    process["execCPUAffinity"] = json!({ "initial": "", "final": "0" });
+    fs::write(container.file("process.json"), process.to_string())?;
+    let id = container.id.clone();
+    let output = container.runtime(&["exec", "--process", &container.file("process.json"), &id])?;
+    same!(output.success()?.lines(), ["0"]);
+    process["execCPUAffinity"] = json!({ "final": "1023" });
+    fs::write(container.file("process.json"), process.to_string())?;
+    let output = container.runtime(&["exec", "--process", &container.file("process.json"), &id])?;
+    output.fails(255, &["ffinity"])
+}
+
+fn cpu_affinity_is_not_for_init(container: &mut Container) -> Test {
+    let before = container.run_script(OWN_CPUS)?.success()?.stdout;
+    container.set("/process/execCPUAffinity", json!({ "initial": "0", "final": "0" }));
+    same!(container.run_script(OWN_CPUS)?.success()?.stdout, before);
+    container.set("/process/execCPUAffinity", json!({ "final": "1-0" }));
+    container.create_refused(&["ffinity"])
+}
+
+fn the_filter_of_a_container_without_a_program(container: &mut Container) -> Test {
+    let rule = json!({ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95 });
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    container.set("/linux/seccomp", profile);
+    container.remove("/process");
+    container.create()?.success()?;
+    let mkdir = process(&["mkdir", "/tmp/made"]);
+    fs::write(container.file("process.json"), mkdir.to_string())?;
+    let id = container.id.clone();
+    let output = container.runtime(&["exec", "--process", &container.file("process.json"), &id])?;
+    ensure!(output.code == 1 && output.stderr.contains("not supported"), "{output:?}");
+    Ok(())
 }
 
 fn process_file(container: &mut Container) -> Test {

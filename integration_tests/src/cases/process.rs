@@ -20,7 +20,7 @@ cases!("process":
     oom_score_unset, sysctl, sysctl_with_slashes, descriptors, preserved_descriptors,
     preserved_descriptor_is_missing, root_only_program, path_search, path_of_the_container,
     streams_are_open_to_the_user, streams_on_null, signals_are_default, personality,
-    session_of_its_own, scheduling_is_honoured, security_modules_are_honoured,
+    session_of_its_own, scheduling_is_honoured, memory_policy, memory_policy_of_nodes_that_are_not_there, security_modules_are_honoured,
 );
 
 fn exit_code(container: &mut Container) -> Test {
@@ -386,6 +386,32 @@ fn session_of_its_own(container: &mut Container) -> Test {
     let output = container.run_script("cut -d' ' -f 5,6 /proc/$$/stat")?.success()?;
     same!(output.words(), ["1", "1"]);
     Ok(())
+}
+
+/// How the memory of the program that asks is spread.
+const OWN_POLICY: &str = "set -- $(grep -m 1 stack /proc/self/numa_maps) && echo $2";
+
+fn memory_policy(container: &mut Container) -> Test {
+    for (policy, expected) in [
+        (json!({ "mode": "MPOL_BIND", "nodes": "0" }), "bind:0"),
+        (
+            json!({ "mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] }),
+            "interleave=static:0",
+        ),
+        (json!({ "mode": "MPOL_DEFAULT" }), "default"),
+    ] {
+        container.set("/linux/memoryPolicy", policy);
+        same!(container.run_script(OWN_POLICY)?.success()?.lines(), [expected]);
+    }
+    container.set("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "0" }));
+    container.start_idle()?;
+    same!(container.exec(&["sh", "-c", OWN_POLICY])?.success()?.lines(), ["bind:0"]);
+    Ok(())
+}
+
+fn memory_policy_of_nodes_that_are_not_there(container: &mut Container) -> Test {
+    container.set("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "1023" }));
+    container.create_refused(&["memoryPolicy"])
 }
 
 /// Set, or refused: never passed over.

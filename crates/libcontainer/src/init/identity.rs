@@ -7,7 +7,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::root::Root;
-use crate::plan::{Capabilities, Process};
+use crate::plan::{Capabilities, Confinement, MemoryPolicy, Process};
 
 /// What the user namespace's owner may need but a program without it must not have while waiting.
 const SYS_ADMIN: u64 = 1 << 21;
@@ -16,7 +16,16 @@ const SYS_ADMIN: u64 = 1 << 21;
 ///
 /// Capabilities are kept across the change of user (`PR_SET_KEEPCAPS`) and cut to the permitted
 /// set; without no_new_privs `CAP_SYS_ADMIN` stays for the filter, until [`complete`].
-pub(crate) fn take_on(process: &Process, root: &Root) -> anyhow::Result<()> {
+pub(crate) fn take_on(
+    process: &Process,
+    confinement: &Confinement,
+    root: &Root,
+) -> anyhow::Result<()> {
+    if let Some(MemoryPolicy { mode, nodes }) = confinement.memory_policy {
+        libsyscall::memory_policy::set(mode, nodes.words()).with_context(|| {
+            format!("linux.memoryPolicy of memory nodes {nodes:?}: set_mempolicy")
+        })?;
+    }
     for limit in &process.rlimits {
         libsyscall::rlimit::set(limit.resource, limit.soft, limit.hard).with_context(|| {
             format!(
@@ -43,22 +52,22 @@ pub(crate) fn take_on(process: &Process, root: &Root) -> anyhow::Result<()> {
         set_capabilities(&process.capabilities)?;
         return rustix::thread::set_no_new_privs(true).context("process.noNewPrivileges: prctl");
     }
-    let waiting = process.capabilities.permitted | filter_capability(process);
+    let waiting = process.capabilities.permitted | filter_capability(confinement);
     set_one(CapSet::Effective, waiting & held()?)
 }
 
 /// The rest, at the very end: the filter, then the capabilities that installing it needed. After
 /// the filter only capset(2), prctl(2) and execve(2) are called.
-pub(crate) fn complete(process: &Process) -> anyhow::Result<()> {
-    if let Some(filter) = &process.seccomp {
+pub(crate) fn complete(process: &Process, confinement: &Confinement) -> anyhow::Result<()> {
+    if let Some(filter) = &confinement.seccomp {
         libsyscall::seccomp::set_filter(&filter.program, filter.flags)
             .context("linux.seccomp: install the filter: seccomp")?;
     }
     if process.no_new_privileges { Ok(()) } else { set_capabilities(&process.capabilities) }
 }
 
-const fn filter_capability(process: &Process) -> u64 {
-    if process.seccomp.is_some() { SYS_ADMIN } else { 0 }
+const fn filter_capability(confinement: &Confinement) -> u64 {
+    if confinement.seccomp.is_some() { SYS_ADMIN } else { 0 }
 }
 
 /// setgroups(2) comes also for an empty list: else the host's groups would stay.

@@ -23,10 +23,11 @@ use nix::sched::unshare;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::files::Files;
 use crate::hooks;
-use crate::plan::{Plan, Process};
+use crate::plan::{Confinement, NumberSet, Plan, Process};
 use crate::protocol::{Event, Failure, InitEnd, Reply, Stage};
 use crate::state::{State, Status};
 use root::Root;
@@ -80,30 +81,31 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     rustix::process::umask(inherited_mask);
     let kept = [Some(init.channel.as_fd()), init.start.as_ref().map(OwnedFd::as_fd)];
     let_go_of_host(&root, kept, plan.preserve_fds).at(Stage::Program)?;
-    let program = prepare(plan.process.as_ref(), &root)?;
+    let program = prepare(plan.process.as_ref(), &plan.confinement, &root)?;
     wait_for_start(init).at(Stage::Program)?;
     run_hooks(&plan.hooks.start_container, init.state, Status::Created).at(Stage::StartHooks)?;
-    execute(plan.process.as_ref(), program)
+    execute(plan.process.as_ref(), &plan.confinement, program)
 }
 
 /// An exec process: the same end as init's, in a container that exists.
 pub(crate) fn run_exec(
-    process: &Process,
+    (process, confinement): (&Process, &Confinement),
     (cgroups, joins, root): (&[OwnedFd], (&NamespaceFiles, KindSet), Option<OwnedFd>),
     channel: &InitEnd,
     preserve_fds: u32,
 ) -> ! {
     let outcome = catch_unwind(AssertUnwindSafe(move || -> Result<Infallible, Failure> {
         enter_cgroups(cgroups).at(Stage::Session)?;
+        run_on(process.affinity.last, "final").at(Stage::Session)?;
         new_session().at(Stage::Session)?;
         joins.0.join(joins.1).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
         let root = container_root(root).at(Stage::Rootfs)?;
         let pty = open_terminal(Some(process), &root, false).at(Stage::Terminal)?;
         take_terminal(Some(process), pty, &root, channel).at(Stage::Terminal)?;
         let_go_of_host(&root, [Some(channel.as_fd()), None], preserve_fds).at(Stage::Program)?;
-        let program = prepare(Some(process), &root)?;
+        let program = prepare(Some(process), confinement, &root)?;
         channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
-        execute(Some(process), program)
+        execute(Some(process), confinement, program)
     }));
     let failure = match outcome {
         Ok(Ok(never)) => match never {},
@@ -138,6 +140,15 @@ fn enter_cgroups(procs: &[OwnedFd]) -> anyhow::Result<()> {
         rustix::io::write(file, b"0").context("enter the cgroup: write cgroup.procs")?;
     }
     Ok(())
+}
+
+/// Runs this process on `cpus` only, which `execCPUAffinity` has under `name`.
+pub(crate) fn run_on(cpus: Option<NumberSet>, name: &str) -> anyhow::Result<()> {
+    let Some(cpus) = cpus else { return Ok(()) };
+    let mut set = CpuSet::new();
+    cpus.numbers().for_each(|cpu| set.set(cpu));
+    sched_setaffinity(None, &set)
+        .with_context(|| format!("process.execCPUAffinity.{name} {cpus:?}: sched_setaffinity"))
 }
 
 fn new_session() -> anyhow::Result<()> {
@@ -291,6 +302,7 @@ fn let_go_of_host(
 /// The program's path and environment, found and checked with its identity taken on.
 fn prepare(
     process: Option<&Process>,
+    confinement: &Confinement,
     root: &Root,
 ) -> Result<Option<(CString, Vec<CString>)>, Failure> {
     let Some(process) = process else { return Ok(None) };
@@ -298,7 +310,7 @@ fn prepare(
     // Engines count on a working directory that the user may not enter; on a network filesystem it
     // may be root who may not.
     let entered = program::enter_directory(process, root);
-    identity::take_on(process, root).at(Stage::Identity)?;
+    identity::take_on(process, confinement, root).at(Stage::Identity)?;
     entered.or_else(|_| program::enter_directory(process, root)).at(Stage::Program)?;
     let path = program::find(process).at(Stage::Program)?;
     Ok(Some((path, env)))
@@ -329,13 +341,14 @@ fn wait_for_start(init: &mut Init<'_>) -> anyhow::Result<()> {
 
 fn execute(
     process: Option<&Process>,
+    confinement: &Confinement,
     program: Option<(CString, Vec<CString>)>,
 ) -> Result<Infallible, Failure> {
     let (process, (path, env)) = process
         .zip(program)
         .context("process property must not be empty: this container was created without a program")
         .at(Stage::Program)?;
-    identity::complete(process).at(Stage::Identity)?;
+    identity::complete(process, confinement).at(Stage::Identity)?;
     program::execute(&path, &process.args, &env).at(Stage::Program)
 }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use libnamespaces::{Kind, Namespaces};
 use oci_spec::runtime::{Linux, Spec};
 
-use super::{Plan, Process, Violations};
+use super::{Confinement, Plan, Process, Violations};
 use super::{
-    cgroups, devices, hooks, mounts, names, namespaces, personality, process, rootfs, seccomp,
-    sysctl, unsupported, version,
+    cgroups, devices, hooks, memory_policy, mounts, names, namespaces, personality, process,
+    rootfs, seccomp, sysctl, unsupported, version,
 };
 use crate::host::Host;
 use crate::{Violation, request};
@@ -80,6 +80,10 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         readonly_paths: rootfs::readonly_paths(linux, found),
         personality: personality::plan(linux, found),
         new_keyring: !request.no_new_keyring,
+        confinement: Confinement {
+            seccomp: seccomp::plan(linux, found),
+            memory_policy: memory_policy::plan(linux, found),
+        },
         process,
         hooks: hooks::plan(spec, found),
         preserve_fds: request.preserve_fds,
@@ -103,13 +107,11 @@ fn plan_process(
     namespaces: &Namespaces,
     found: &mut Violations,
 ) -> Option<Process> {
-    let filter = seccomp::plan(given.linux, found);
     let process = given.spec.process().as_ref();
     let available = given.host.capabilities(namespaces.has(Kind::User));
-    let mut planned = process.map(|process| process::plan(process, available, "/process", found));
-    if let Some(planned) = &mut planned {
+    let planned = process.map(|process| process::plan(process, available, "/process", found));
+    if let Some(planned) = &planned {
         process::check_mapped(planned, namespaces, found);
-        planned.seccomp = filter;
     }
     let terminal = planned.as_ref().is_some_and(|process| process.terminal.is_some());
     if given.request.console_socket.is_some() && !terminal {

@@ -21,9 +21,11 @@ mod devices;
 mod hooks;
 mod id;
 mod mappings;
+mod memory_policy;
 mod mounts;
 mod names;
 mod namespaces;
+mod number_set;
 mod options;
 mod personality;
 mod process;
@@ -42,6 +44,9 @@ pub use container_path::ContainerPath;
 pub use create::{Planned, create};
 pub use hooks::HOOK_NAMES;
 pub use id::validate_id;
+pub use memory_policy::MemoryPolicy;
+pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
+pub use number_set::NumberSet;
 pub use options::mount_option_names;
 pub use process::exec;
 pub use version::VERSIONS;
@@ -90,6 +95,8 @@ pub struct Plan {
     pub personality: Option<u32>,
     /// Whether init joins a new session keyring (false with `--no-new-keyring`).
     pub new_keyring: bool,
+    /// What of `linux` every process of the container has.
+    pub confinement: Confinement,
     /// The program, absent in a config without `process` (which can be created, not started).
     pub process: Option<Process>,
     /// `hooks`.
@@ -232,6 +239,24 @@ pub struct Link {
     pub replaces: bool,
 }
 
+/// On which CPUs an exec process runs (config.md, "Linux Process", `execCPUAffinity`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// CPUs of the runtime before it enters the container's cgroup; absent leaves them.
+    pub initial: Option<NumberSet>,
+    /// CPUs of the process in the container's cgroup; absent leaves them to the kernel.
+    pub last: Option<NumberSet>,
+}
+
+/// What of `linux` every process of the container has, those of `exec` too.
+#[derive(Clone, Debug, Default)]
+pub struct Confinement {
+    /// `seccomp`, compiled.
+    pub seccomp: Option<libseccompiler::Filter>,
+    /// `memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
 /// `process`, decided: for init and for exec processes alike.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -261,12 +286,12 @@ pub struct Process {
     pub no_new_privileges: bool,
     /// `oomScoreAdj`; absent leaves it as it is.
     pub oom_score_adj: Option<i32>,
-    /// `linux.seccomp`, compiled.
-    pub seccomp: Option<libseccompiler::Filter>,
     /// `ioPriority`: the value for ioprio_set(2).
     pub io_priority: Option<u32>,
     /// `scheduler`.
     pub scheduler: Option<libsyscall::scheduler::Attributes>,
+    /// `execCPUAffinity`, of which init takes no notice.
+    pub affinity: Affinity,
 }
 
 /// `process.terminal`.

@@ -28,17 +28,13 @@ pub fn exec(
     namespaces: KindSet,
 ) -> Result<(Process, Vec<String>), Vec<Violation>> {
     let mut found = Violations::default();
-    if process.exec_cpu_affinity().is_some() {
-        found.not_yet("/execCPUAffinity", "");
-    }
     let available = host.capabilities(namespaces.contains(Kind::User));
     let planned = plan(process, available, "", &mut found);
     found.finish(planned)
 }
 
 /// Plans `process`, which `pointer` points to and which can be given the capabilities
-/// `available`. `execCPUAffinity` says nothing about init (config.md, "Linux Process"), and the
-/// seccomp filter is not part of `process`.
+/// `available`.
 pub(crate) fn plan(
     process: &SpecProcess,
     available: u64,
@@ -68,7 +64,6 @@ pub(crate) fn plan(
         ),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: oom_score_adj(process, &at("oomScoreAdj"), found),
-        seccomp: None,
         io_priority: process
             .io_priority()
             .as_ref()
@@ -77,6 +72,7 @@ pub(crate) fn plan(
             .scheduler()
             .as_ref()
             .map(|given| scheduling::scheduler(given, &at("scheduler"), found)),
+        affinity: scheduling::affinity(process, &at("execCPUAffinity"), found),
     }
 }
 

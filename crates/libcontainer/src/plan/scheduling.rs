@@ -1,11 +1,25 @@
-//! `process.scheduler` and `process.ioPriority`.
+//! `process.scheduler`, `process.ioPriority` and `process.execCPUAffinity`.
 
 use libsyscall::scheduler::Attributes;
 use oci_spec::runtime::{
-    IOPriorityClass, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy, Scheduler,
+    IOPriorityClass, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
 };
 
-use super::Violations;
+use super::{Affinity, NumberSet, Violations};
+
+/// The CPUs of exec processes.
+pub(crate) fn affinity(process: &Process, pointer: &str, found: &mut Violations) -> Affinity {
+    let Some(given) = process.exec_cpu_affinity() else { return Affinity::default() };
+    let mut cpus = |name: &str, text: &Option<String>| {
+        let text = text.as_deref()?;
+        let set = NumberSet::parse(text);
+        set.map_err(|rule| found.add(&format!("{pointer}/{name}"), text, rule, "name CPUs")).ok()
+    };
+    Affinity {
+        initial: cpus("initial", given.initial()),
+        last: cpus("final", given.cpu_affinity_final()),
+    }
+}
 
 /// The value for ioprio_set(2): the class above bit 13, the level below.
 pub(crate) fn io_priority(given: &LinuxIOPriority, pointer: &str, found: &mut Violations) -> u32 {

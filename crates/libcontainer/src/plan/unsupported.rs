@@ -9,9 +9,6 @@ pub(crate) fn refuse(spec: &Spec, linux: &Linux, found: &mut Violations) {
     if linux.intel_rdt().is_some() {
         found.not_yet("/linux/intelRdt", "");
     }
-    if let Some(policy) = linux.memory_policy() {
-        found.not_yet("/linux/memoryPolicy", policy.mode());
-    }
     let devices = linux.net_devices().as_ref().map_or(0, std::collections::HashMap::len);
     if devices > 0 {
         found.not_yet("/linux/netDevices", format!("{devices} entries"));

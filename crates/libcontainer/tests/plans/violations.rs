@@ -385,7 +385,6 @@ fn what_aril_cannot_do_yet() {
     wrong("/process/selinuxLabel", json!("system_u:system_r:container_t:s0"));
     wrong("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0"));
     wrong("/linux/intelRdt", json!({"closID": "x"}));
-    wrong("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
     wrong("/linux/netDevices", json!({"eth0": {}}));
     wrong("/linux/resources/memory/kernel", json!(5000));
     wrong("/linux/resources/memory/kernelTCP", json!(5000));
@@ -403,11 +402,11 @@ fn other_platforms() {
 #[test]
 fn a_process_alone_is_pointed_into_from_its_own_root() {
     let process = json!({"user": {}, "cwd": "x", "args": [], "apparmorProfile": "x",
-        "execCPUAffinity": {"initial": "0"}});
+        "execCPUAffinity": {"initial": "1024"}});
     let process: Process = serde_json::from_value(process).unwrap();
     let none = libnamespaces::KindSet::EMPTY;
     let found = libcontainer::plan::exec(&process, &legacy(), none).unwrap_err();
-    assert_eq!(pointers(found), ["/execCPUAffinity", "/apparmorProfile", "/args", "/cwd"]);
+    assert_eq!(pointers(found), ["/apparmorProfile", "/args", "/cwd", "/execCPUAffinity/initial"]);
 }
 
 /// Long strings are taken where the kernel does, and shown shortened where not.
