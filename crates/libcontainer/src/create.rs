@@ -174,7 +174,7 @@ fn apply(
     let (channel, child) = spawn_init(plan, files, state, (entry.directory, start))?;
     let pid = child.pid;
     let served = adjust_oom_score(plan.process.as_ref(), pid).and_then(|()| {
-        serve::serve(protocol::conversation(plan), &channel, &child, Some((plan, state)))
+        serve::serve(protocol::conversation(plan), &channel, &child, Some((plan, state, pending)))
     });
     pending.own_child(child);
     let terminal = served?;

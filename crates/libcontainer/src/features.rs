@@ -35,7 +35,7 @@ pub fn features() -> Value {
                 "flags": MEMORY_POLICY_FLAGS.map(|flag| flag.to_string())
             },
             "mountExtensions": { "idmap": { "enabled": false } },
-            "netDevices": { "enabled": false }
+            "netDevices": { "enabled": true }
         },
         "annotations": { "org.aril.version": env!("CARGO_PKG_VERSION") },
         "potentiallyUnsafeConfigAnnotations": []

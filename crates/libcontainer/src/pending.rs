@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use libcgroups::CgroupManager;
-use libnamespaces::Child;
+use libnamespaces::{Child, MovedDevices};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::state::StateDirectory;
@@ -15,13 +15,20 @@ pub(crate) struct Pending {
     directory: Option<StateDirectory>,
     cgroup: Option<Box<dyn CgroupManager>>,
     child: Option<Child>,
+    network_devices: Option<MovedDevices>,
     pid_file: Option<PathBuf>,
 }
 
 impl Pending {
     /// A claimed id.
     pub(crate) const fn new(directory: StateDirectory) -> Self {
-        Self { directory: Some(directory), cgroup: None, child: None, pid_file: None }
+        Self {
+            directory: Some(directory),
+            cgroup: None,
+            child: None,
+            network_devices: None,
+            pid_file: None,
+        }
     }
 
     /// The state directory.
@@ -42,6 +49,11 @@ impl Pending {
         self.child = Some(child);
     }
 
+    /// From now on also the devices, which came from the host.
+    pub(crate) fn own_network_devices(&mut self, devices: MovedDevices) {
+        self.network_devices = Some(devices);
+    }
+
     /// From now on also the file.
     pub(crate) fn own_pid_file(&mut self, path: PathBuf) {
         self.pid_file = Some(path);
@@ -55,6 +67,9 @@ impl Pending {
         let taken = self.directory.take().zip(self.child.take());
         let kept = taken.ok_or_else(|| anyhow::Error::msg("there is nothing to keep"))?;
         self.cgroup = None;
+        if let Some(devices) = self.network_devices.take() {
+            devices.keep();
+        }
         self.pid_file = None;
         Ok(kept)
     }
@@ -68,6 +83,8 @@ impl Drop for Pending {
             let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
             let _ = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
         }
+        // The namespace lives on until they have left it.
+        drop(self.network_devices.take());
         if let Some(cgroup) = self.cgroup.take() {
             let _ = cgroup.kill();
             let _ = cgroup.remove();

@@ -16,7 +16,7 @@ pub(crate) type RuntimeEnd = Channel<Reply, Event>;
 pub(crate) enum Event {
     /// The user namespace exists and wants its ids.
     MapIds,
-    /// All namespaces exist: the runtime's hooks may run.
+    /// All namespaces exist: network devices may move in, and the runtime's hooks may run.
     NamespacesReady,
     /// The message carries the master of the container's terminal.
     Terminal,
@@ -99,10 +99,11 @@ impl Stage {
 pub(crate) fn conversation(plan: &Plan) -> Vec<Event> {
     let hooks = &plan.hooks;
     let wants_hooks = !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty());
+    let wants_devices = !plan.net_devices.is_empty();
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal.is_some());
     [
         (plan.namespaces.new.contains(Kind::User), Event::MapIds),
-        (wants_hooks, Event::NamespacesReady),
+        (wants_devices || wants_hooks, Event::NamespacesReady),
         (wants_terminal, Event::Terminal),
         (true, Event::Ready),
     ]

@@ -3,16 +3,17 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, anyhow, bail};
-use libnamespaces::{Child, Namespaces, write_id_mappings};
+use libnamespaces::{Child, MovedDevices, Namespaces, write_id_mappings};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::hooks;
+use crate::pending::Pending;
 use crate::plan::Plan;
 use crate::protocol::{Event, Failure, Reply, RuntimeEnd, Stage};
 use crate::state::{State, Status};
 
 /// Serves `events`, in their order, up to and including `Ready`, which is left unanswered. Only
-/// the init of a `container` asks for ids and hooks. The master of the terminal, if there is one.
+/// the init of a `container` asks for ids, network devices and hooks. The master of the terminal, if there is one.
 ///
 /// # Errors
 /// What init or a hook failed of, or how init died.
@@ -20,7 +21,7 @@ pub(crate) fn serve(
     events: Vec<Event>,
     channel: &RuntimeEnd,
     child: &Child,
-    container: Option<(&Plan, &State)>,
+    mut container: Option<(&Plan, &State, &mut Pending)>,
 ) -> anyhow::Result<Option<OwnedFd>> {
     let mut terminal = None;
     for expected in events {
@@ -28,9 +29,12 @@ pub(crate) fn serve(
         if event != expected {
             bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
         }
-        match (event, container) {
-            (Event::MapIds, Some((plan, _))) => map_ids(child, &plan.namespaces)?,
-            (Event::NamespacesReady, Some((plan, state))) => run_hooks(plan, state, child.pid)?,
+        match (event, &mut container) {
+            (Event::MapIds, Some((plan, ..))) => map_ids(child, &plan.namespaces)?,
+            (Event::NamespacesReady, Some((plan, state, pending))) => {
+                move_network_devices(plan, child.pid, pending)?;
+                run_hooks(plan, state, child.pid)?;
+            }
             (Event::Terminal, _) => terminal = descriptors.pop(),
             _ => return Ok(terminal),
         }
@@ -65,6 +69,15 @@ pub(crate) fn wait_for_program(channel: &RuntimeEnd) -> anyhow::Result<()> {
 
 fn map_ids(child: &Child, namespaces: &Namespaces) -> anyhow::Result<()> {
     write_id_mappings(child.pid, namespaces).context("linux.uidMappings and linux.gidMappings")
+}
+
+fn move_network_devices(plan: &Plan, pid: i32, pending: &mut Pending) -> anyhow::Result<()> {
+    if plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    let moved = MovedDevices::to_process(&plan.net_devices, pid).context("linux.netDevices")?;
+    pending.own_network_devices(moved);
+    Ok(())
 }
 
 fn run_hooks(plan: &Plan, state: &State, pid: i32) -> anyhow::Result<()> {

@@ -48,6 +48,16 @@ pub enum Error {
         /// Why.
         errno: Errno,
     },
+    /// A network device cannot be moved.
+    #[error("network device {name}: {step}: {errno}")]
+    NetworkDevice {
+        /// Its name.
+        name: String,
+        /// What was being done.
+        step: &'static str,
+        /// Why.
+        errno: Errno,
+    },
     /// What the joiner met, in its words.
     #[error("{message}")]
     Joiner {
@@ -67,6 +77,11 @@ impl Error {
         move |errno| Self::Call { step, errno: errno.into() }
     }
 
+    /// For `map_err`: a call that failed during `step` with a network device.
+    pub(crate) fn network_device(name: &str, step: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::NetworkDevice { name: name.to_owned(), step, errno }
+    }
+
     /// The error number, where there is one.
     #[must_use]
     pub const fn errno(&self) -> Option<Errno> {
@@ -74,6 +89,7 @@ impl Error {
             Self::Open { errno, .. }
             | Self::Join { errno, .. }
             | Self::Call { errno, .. }
+            | Self::NetworkDevice { errno, .. }
             | Self::Joiner { errno, .. } => Some(*errno),
             Self::WrongKind { .. } | Self::JoinerLost => None,
         }

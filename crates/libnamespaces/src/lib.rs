@@ -9,8 +9,10 @@ mod error;
 mod join;
 mod kind;
 mod mapping;
+mod network_device;
 mod report;
 mod request;
+mod route;
 mod spawn;
 
 pub use decision::{Spawn, decide};
@@ -18,5 +20,6 @@ pub use error::Error;
 pub use join::{NamespaceFiles, become_root};
 pub use kind::{Kind, KindSet};
 pub use mapping::write_id_mappings;
+pub use network_device::{MovedDevices, NetworkDevice};
 pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
 pub use spawn::{Child, Spawned, spawn};

@@ -18,6 +18,7 @@ mod log;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod network_devices;
 mod process;
 mod rootfs;
 mod seccomp;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Case> {
         mount_options::CASES,
         mounts::CASES,
         namespaces::CASES,
+        network_devices::CASES,
         process::CASES,
         rootfs::CASES,
         seccomp::CASES,

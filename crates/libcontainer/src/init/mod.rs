@@ -68,7 +68,7 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     // What init makes has the permissions that it says; the program gets the caller's mask back.
     let inherited_mask = rustix::process::umask(Mode::empty());
     enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
-    ask_for_hooks(plan, &init.channel).at(Stage::Hooks)?;
+    ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
     let later = mounts::mount_all(plan, &root, files).at(Stage::Mounts)?;
     devices::make_all(plan, &root, files).at(Stage::Devices)?;
@@ -204,8 +204,8 @@ fn bring_loopback_up() -> anyhow::Result<()> {
         .context("bring up the loopback interface: SIOCSIFFLAGS")
 }
 
-/// Lets the runtime run its hooks, if it has any.
-fn ask_for_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<()> {
+/// Lets the runtime move network devices here and run its hooks, if there are any.
+fn ask_for_devices_and_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<()> {
     if crate::protocol::conversation(plan).contains(&Event::NamespacesReady) {
         channel.ask(&Event::NamespacesReady, &[]).context("the runtime is gone")?;
     }

@@ -8,8 +8,8 @@ use oci_spec::runtime::{Linux, Spec};
 
 use super::{Confinement, Plan, Process, Violations};
 use super::{
-    cgroups, devices, hooks, memory_policy, mounts, names, namespaces, personality, process,
-    rootfs, seccomp, sysctl, unsupported, version,
+    cgroups, devices, hooks, memory_policy, mounts, names, namespaces, net_devices, personality,
+    process, rootfs, seccomp, sysctl, unsupported, version,
 };
 use crate::host::Host;
 use crate::{Violation, request};
@@ -66,6 +66,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         bundle: bundle.to_owned(),
         oci_version: spec.version().clone(),
         annotations: annotations(spec, found),
+        net_devices: net_devices::plan(linux, &namespaces, found),
         spawn: libnamespaces::decide(&namespaces),
         cgroup: cgroups::location(given, found),
         limits: cgroups::limits(given, found),

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use libcgroups::Location;
-use libnamespaces::{Namespaces, Spawn};
+use libnamespaces::{Namespaces, NetworkDevice, Spawn};
 use serde::{Deserialize, Serialize};
 
 mod capabilities;
@@ -25,6 +25,7 @@ mod memory_policy;
 mod mounts;
 mod names;
 mod namespaces;
+mod net_devices;
 mod number_set;
 mod options;
 mod personality;
@@ -64,6 +65,8 @@ pub struct Plan {
     pub annotations: Vec<(String, String)>,
     /// Which namespaces are new, joined or the runtime's.
     pub namespaces: Namespaces,
+    /// `linux.netDevices`.
+    pub net_devices: Vec<NetworkDevice>,
     /// How init comes into being in them.
     pub spawn: Spawn,
     /// Where in the cgroup hierarchies the container lives.

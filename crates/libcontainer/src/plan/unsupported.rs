@@ -9,10 +9,6 @@ pub(crate) fn refuse(spec: &Spec, linux: &Linux, found: &mut Violations) {
     if linux.intel_rdt().is_some() {
         found.not_yet("/linux/intelRdt", "");
     }
-    let devices = linux.net_devices().as_ref().map_or(0, std::collections::HashMap::len);
-    if devices > 0 {
-        found.not_yet("/linux/netDevices", format!("{devices} entries"));
-    }
     if let Some(label) = set(linux.mount_label().as_deref()) {
         found.not_yet("/linux/mountLabel", label);
     }

@@ -385,7 +385,6 @@ fn what_aril_cannot_do_yet() {
     wrong("/process/selinuxLabel", json!("system_u:system_r:container_t:s0"));
     wrong("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0"));
     wrong("/linux/intelRdt", json!({"closID": "x"}));
-    wrong("/linux/netDevices", json!({"eth0": {}}));
     wrong("/linux/resources/memory/kernel", json!(5000));
     wrong("/linux/resources/memory/kernelTCP", json!(5000));
 }
