@@ -301,7 +301,7 @@ impl Container {
     pub(crate) fn finish(&self) -> anyhow::Result<()> {
         let left = self.leave();
         if left.is_err() {
-            self.traces().sweep();
+            self.traces().sweep().context("the bundle is not removed")?;
         }
         fs::remove_dir_all(&self.directory).context("remove the bundle")?;
         fs::remove_dir_all(&self.victim).context("remove the victim")?;

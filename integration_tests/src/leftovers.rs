@@ -52,7 +52,10 @@ impl Traces {
     }
 
     /// Removes what is left, so that a test that failed does not disturb the others.
-    pub(crate) fn sweep(&self) {
+    ///
+    /// # Errors
+    /// A mount in the bundle stays: removing the bundle would then remove files of the machine.
+    pub(crate) fn sweep(&self) -> anyhow::Result<()> {
         for (pid, _) in self.processes() {
             let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
         }
@@ -61,6 +64,10 @@ impl Traces {
         }
         std::thread::sleep(Duration::from_millis(20));
         cgroups(&self.id).iter().for_each(|path| remove_cgroup(path));
+        match self.mounts().first() {
+            Some(mount) => bail!("a mount cannot be removed: {}", mount.display()),
+            None => Ok(()),
+        }
     }
 
     fn mounts(&self) -> Vec<PathBuf> {

@@ -1,25 +1,26 @@
 //! Open: every file descriptor that init needs, before init exists.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use libcgroups::Location;
-use libnamespaces::{Kind, NamespaceFiles};
-use libsyscall::mount::{MountAttributes, set_attributes};
+use libnamespaces::{Kind, NamespaceFiles, user_namespace};
+use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{CWD, FileType, fstat, makedev};
+use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use crate::plan::{Device, DeviceKind, MountKind, Plan, Propagation};
+use crate::plan::{Device, DeviceKind, Mount, MountIds, MountKind, Plan, Propagation, SourceLink};
 
 /// What init finds open. Each is used once.
 #[derive(Debug)]
 pub(crate) struct Files {
     /// The root filesystem: a detached tree, or the directory itself without a mount namespace.
     pub rootfs: Option<OwnedFd>,
-    /// For each of the plan's mounts, the detached tree of its source if it is a bind mount.
-    pub sources: Vec<Option<OwnedFd>>,
+    /// For each of the plan's mounts.
+    pub mounts: Vec<MountFiles>,
     /// For each of the plan's devices, a detached mount of the host's node if it is to be bound.
     pub devices: Vec<Option<OwnedFd>>,
     /// The host's null device, detached, if paths are masked.
@@ -30,6 +31,24 @@ pub(crate) struct Files {
     pub cgroup_procs: Vec<OwnedFd>,
     /// The hierarchies, if the container is to see its cgroups.
     pub cgroups: Vec<CgroupTree>,
+}
+
+/// What one mount is made of.
+#[derive(Debug, Default)]
+pub(crate) struct MountFiles {
+    /// The source of a bind mount.
+    pub source: Option<Source>,
+    /// The user namespace that maps the ids of a new filesystem.
+    pub ids: Option<OwnedFd>,
+}
+
+/// What a bind mount shows.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A detached tree, with the ids that it is to have.
+    Tree(OwnedFd),
+    /// A symbolic link that is made again, by what it leads to.
+    Link(CString),
 }
 
 /// One cgroup hierarchy for a mount of type `cgroup`.
@@ -56,13 +75,14 @@ pub(crate) enum CgroupTree {
 impl Files {
     /// Opens what `plan` needs. The container's cgroup exists already.
     pub(crate) fn open(plan: &Plan, cgroup_procs: Vec<OwnedFd>) -> anyhow::Result<Self> {
+        let namespaces = NamespaceFiles::open(&plan.namespaces)?;
         let wants_cgroups = plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Cgroup));
         Ok(Self {
             rootfs: Some(open_rootfs(plan)?),
-            sources: open_sources(plan)?,
+            mounts: open_mounts(plan, &namespaces)?,
             devices: open_devices(plan)?,
             null_device: if plan.masked_paths.is_empty() { None } else { Some(open_null()?) },
-            namespaces: NamespaceFiles::open(&plan.namespaces)?,
+            namespaces,
             cgroup_procs,
             cgroups: if wants_cgroups { open_cgroups(plan)? } else { Vec::new() },
         })
@@ -84,12 +104,9 @@ pub(crate) fn check_preserved(count: u32) -> anyhow::Result<()> {
 }
 
 /// A private copy of the mount at `path`.
-fn detach(path: &Path, recursive: bool) -> Result<OwnedFd, rustix::io::Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    open_tree(CWD, path, flags)
+fn detach(path: &Path, more: OpenTreeFlags) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, path, flags | more)
 }
 
 /// What events a copy exchanges with the host: none go out, unless `linux.rootfsPropagation` says
@@ -118,30 +135,92 @@ fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
         return rustix::fs::open(path, flags, rustix::fs::Mode::empty()).with_context(context);
     }
-    let tree = detach(path, true).context("open_tree").with_context(context)?;
+    let tree =
+        detach(path, OpenTreeFlags::AT_RECURSIVE).context("open_tree").with_context(context)?;
     set_propagation(&tree, INCOMING).with_context(context)?;
     Ok(tree)
 }
 
-fn open_sources(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
+fn open_mounts(plan: &Plan, namespaces: &NamespaceFiles) -> anyhow::Result<Vec<MountFiles>> {
     plan.mounts
         .iter()
         .map(|mount| {
-            let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
-            let context = || {
-                format!(
-                    "mounts[{}] {}: source {}",
-                    mount.index,
-                    mount.destination,
-                    source.display()
-                )
-            };
-            let tree = detach(source, *recursive).context("open_tree").with_context(context)?;
-            set_propagation(&tree, plan.rootfs.propagation.unwrap_or(INCOMING))
-                .with_context(context)?;
-            Ok(Some(tree))
+            open_mount(plan, mount, namespaces)
+                .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))
         })
         .collect()
+}
+
+fn open_mount(
+    plan: &Plan,
+    mount: &Mount,
+    namespaces: &NamespaceFiles,
+) -> anyhow::Result<MountFiles> {
+    let ids = mount.ids.as_ref().map(|ids| open_ids(ids, namespaces)).transpose()?;
+    let MountKind::Bind { source, recursive, link } = &mount.kind else {
+        return Ok(MountFiles { source: None, ids });
+    };
+    let context = || format!("source {}", source.display());
+    let copied = if *link == SourceLink::Copy { read_link(source) } else { Ok(None) };
+    let source = match copied.with_context(context)? {
+        Some(link) => Source::Link(link),
+        None => Source::Tree(
+            open_source(plan, mount, (source, *recursive, *link), ids.as_ref())
+                .with_context(context)?,
+        ),
+    };
+    Ok(MountFiles { source: Some(source), ids: None })
+}
+
+/// What a symbolic link leads to; nothing for any other file.
+fn read_link(path: &Path) -> anyhow::Result<Option<CString>> {
+    match rustix::fs::readlink(path, Vec::new()) {
+        Ok(link) => Ok(Some(link)),
+        Err(Errno::INVAL) => Ok(None),
+        Err(errno) => Err(errno).context("readlink"),
+    }
+}
+
+fn open_source(
+    plan: &Plan,
+    mount: &Mount,
+    (path, recursive, link): (&Path, bool, SourceLink),
+    ids: Option<&OwnedFd>,
+) -> anyhow::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::empty();
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, link == SourceLink::Bind);
+    let tree = detach(path, flags).context("open_tree")?;
+    set_propagation(&tree, plan.rootfs.propagation.unwrap_or(INCOMING))?;
+    if let Some((namespace, ids)) = ids.zip(mount.ids.as_ref()) {
+        map_ids(&tree, namespace, ids.recursive)?;
+    }
+    Ok(tree)
+}
+
+/// The user namespace that maps the ids of a mount.
+fn open_ids(ids: &MountIds, namespaces: &NamespaceFiles) -> anyhow::Result<OwnedFd> {
+    match &ids.mappings {
+        Some((uids, gids)) => Ok(user_namespace(uids, gids)?),
+        None => {
+            let joined =
+                namespaces.file(Kind::User).context("no user namespace to map ids with")?;
+            joined.try_clone().context("dup")
+        }
+    }
+}
+
+/// Maps the ids of a detached mount, and with `recursive` of those below.
+pub(crate) fn map_ids(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> anyhow::Result<()> {
+    let change = MountAttributes {
+        set: attribute::IDMAP,
+        user_namespace: u64::try_from(namespace.as_raw_fd())?,
+        ..MountAttributes::default()
+    };
+    set_attributes(tree.as_fd(), &change, recursive).context(
+        "map ids: mount_setattr (EINVAL: the filesystem does not support it, or its ids are mapped \
+         already)",
+    )
 }
 
 fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
@@ -157,7 +236,7 @@ fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
 /// The host's node of the same path, if it is the same device.
 fn open_device(device: &Device) -> anyhow::Result<OwnedFd> {
     let path = device.path.as_path();
-    let node = detach(path, false)
+    let node = detach(path, OpenTreeFlags::empty())
         .with_context(|| format!("device {}: bind the host's: open_tree", device.path))?;
     let stat = fstat(&node).context("fstat")?;
     let (file_type, number) = match device.kind {
@@ -176,7 +255,8 @@ fn open_device(device: &Device) -> anyhow::Result<OwnedFd> {
 }
 
 fn open_null() -> anyhow::Result<OwnedFd> {
-    let null = detach(Path::new("/dev/null"), false).context("/dev/null: open_tree")?;
+    let null =
+        detach(Path::new("/dev/null"), OpenTreeFlags::empty()).context("/dev/null: open_tree")?;
     let stat = fstat(&null).context("/dev/null: fstat")?;
     ensure!(
         FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
@@ -192,7 +272,7 @@ fn open_cgroups(plan: &Plan) -> anyhow::Result<Vec<CgroupTree>> {
     let own_namespace = plan.namespaces.has(Kind::Cgroup);
     let bind = |directory: &Path| {
         (!own_namespace)
-            .then(|| detach(directory, false))
+            .then(|| detach(directory, OpenTreeFlags::empty()))
             .transpose()
             .with_context(|| format!("cgroup {}: open_tree", directory.display()))
     };

@@ -68,7 +68,8 @@ pub(crate) fn wait_for_program(channel: &RuntimeEnd) -> anyhow::Result<()> {
 }
 
 fn map_ids(child: &Child, namespaces: &Namespaces) -> anyhow::Result<()> {
-    write_id_mappings(child.pid, namespaces).context("linux.uidMappings and linux.gidMappings")
+    write_id_mappings(child.pid, &namespaces.uid_mappings, &namespaces.gid_mappings)
+        .context("linux.uidMappings and linux.gidMappings")
 }
 
 fn move_network_devices(plan: &Plan, pid: i32, pending: &mut Pending) -> anyhow::Result<()> {

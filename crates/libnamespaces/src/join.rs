@@ -37,6 +37,15 @@ impl NamespaceFiles {
         Self::Process(pidfd, kinds)
     }
 
+    /// The file of one kind, where there are files.
+    #[must_use]
+    pub fn file(&self, kind: Kind) -> Option<&OwnedFd> {
+        match self {
+            Self::Files(files) => files.iter().find(|(one, _)| *one == kind).map(|(_, file)| file),
+            Self::Process(..) => None,
+        }
+    }
+
     /// Enters those of `kinds`, all at once where one process is in all. The user namespace comes when it must: what belongs to the
     /// runtime's own user namespace is refused afterwards, what belongs to the joined one before,
     /// so a refusal before it is tried again after it.

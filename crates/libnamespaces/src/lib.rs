@@ -19,7 +19,7 @@ pub use decision::{Spawn, decide};
 pub use error::Error;
 pub use join::{NamespaceFiles, become_root};
 pub use kind::{Kind, KindSet};
-pub use mapping::write_id_mappings;
+pub use mapping::{user_namespace, write_id_mappings};
 pub use network_device::{MovedDevices, NetworkDevice};
 pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
 pub use spawn::{Child, Spawned, spawn};

@@ -1,21 +1,54 @@
 //! Ids and clocks of new namespaces, written to files in /proc.
 
 use std::fmt::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
+use libsyscall::clone::{Cloned, clone3, exit_now};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::{Error, IdMapping, Namespaces, TimeOffset};
+use crate::{Error, IdMapping, Kind, TimeOffset};
 
-/// Writes the id mappings of the new user namespace of process `pid`.
+/// Writes the id mappings, of users and of groups, of the new user namespace of process `pid`.
 ///
 /// # Errors
 /// Those of writing /proc/PID/uid_map and gid_map (user_namespaces(7)): `EPERM` without the right
 /// to the host ids, `EINVAL` for overlapping ranges or more than 340 of them.
-pub fn write_id_mappings(pid: i32, namespaces: &Namespaces) -> Result<(), Error> {
+pub fn write_id_mappings(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<(), Error> {
     let gid_step = "map group ids: write /proc/PID/gid_map";
-    write_file(&format!("/proc/{pid}/gid_map"), &lines(&namespaces.gid_mappings), gid_step)?;
+    write_file(&format!("/proc/{pid}/gid_map"), &lines(gids), gid_step)?;
     let uid_step = "map user ids: write /proc/PID/uid_map";
-    write_file(&format!("/proc/{pid}/uid_map"), &lines(&namespaces.uid_mappings), uid_step)
+    write_file(&format!("/proc/{pid}/uid_map"), &lines(uids), uid_step)
+}
+
+/// Makes a user namespace with these mappings that nobody is in: for an idmapped mount.
+///
+/// # Errors
+/// Those of clone3(2) and of [`write_id_mappings`]. Nothing is left behind then.
+pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Error> {
+    let step = "make a user namespace for an idmapped mount";
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(Error::call(step))?;
+    let flags = Kind::User.flag().bits() as u32;
+    match clone3(u64::from(flags), None).map_err(Error::call(step))? {
+        Cloned::Child => {
+            drop(writer);
+            // Until the other side has what it wants, or is dead.
+            let _ = rustix::io::read(&reader, &mut [0; 1]);
+            exit_now(0)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            let file = write_id_mappings(pid, uids, gids).and_then(|()| {
+                let path = format!("/proc/{pid}/ns/user");
+                open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(Error::call(step))
+            });
+            drop(writer);
+            waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+                .map_err(Error::call(step))?;
+            file
+        }
+    }
 }
 
 /// Writes the offsets of the time namespace that the caller has just made for its children.

@@ -1,5 +1,7 @@
 //! Ids of containers that are refused.
 
+use std::fs;
+
 use anyhow::ensure;
 
 use super::{Test, cases, same};
@@ -7,9 +9,14 @@ use crate::container::Container;
 
 cases!("ids": bad, long, duplicate, duplicate_of_a_stopped_one);
 
+/// The absolute path among them is the victim's, never one of the machine: a runtime that does not
+/// check ids may take it for the path of a state directory, and remove everything in it.
 fn bad(container: &mut Container) -> Test {
     container.save()?;
-    for id in ["a/b", "..", ".", "", "a b", "../x", "a\nb", "ä", "a:b", "a*", "/"] {
+    let precious = container.victim.join("precious");
+    fs::write(&precious, "intact")?;
+    let absolute = container.victim.display().to_string();
+    for id in ["a/b", "..", ".", "", "a b", "../x", "a\nb", "ä", "a:b", "a*", &absolute] {
         for command in ["create", "run"] {
             let output =
                 container.runtime(&[command, "--bundle", &container.bundle(), "--", id])?;
@@ -18,6 +25,7 @@ fn bad(container: &mut Container) -> Test {
         }
         for verb in ["state", "delete", "kill", "start"] {
             same!(container.runtime(&[verb, "--", id])?.code, 1);
+            ensure!(precious.exists(), "{verb} {id:?} removes what is no container's");
         }
     }
     Ok(())

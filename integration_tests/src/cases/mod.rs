@@ -12,6 +12,7 @@ mod escapes;
 mod exec;
 mod hook_failures;
 mod hooks;
+mod idmapped_mounts;
 mod ids;
 mod lifecycle;
 mod log;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Case> {
         exec::CASES,
         hook_failures::CASES,
         hooks::CASES,
+        idmapped_mounts::CASES,
         ids::CASES,
         lifecycle::CASES,
         log::CASES,

@@ -1,16 +1,22 @@
 //! `mounts[].options`: every option of the specification, and what it shows.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
 use anyhow::ensure;
 use rustix::mount::MountFlags;
 use serde_json::json;
 
 use super::mounts::{Mount, bind_sys, mountinfo, tmpfs, with_host_mounts};
-use super::{Test, cases};
+use super::{Test, cases, same};
 use crate::container::Container;
 
 cases!("mount_options":
     every_option_on_a_tmpfs, every_recursive_option_on_a_tmpfs, recursive_attributes,
-    recursive_attributes_cleared,
+    recursive_attributes_cleared, mandatory_locks_are_known, remount, remount_of_a_filesystem,
+    remount_keeps_the_rest, remount_of_what_is_no_mount, remount_with_a_wrong_option, remount_by_a_link, source_link_is_followed,
+    source_link_itself, destination_link_itself, link_is_copied, link_that_is_there_already,
+    another_link_is_there, what_is_no_link_is_bound, links_of_new_filesystems,
 );
 
 /// Each option that the specification says must or should be known, and what it shows.
@@ -134,4 +140,148 @@ fn recursive_attributes_cleared(container: &mut Container) -> Test {
         }
         Ok(())
     })
+}
+
+/// Linux 5.15 took them out, and takes the words.
+fn mandatory_locks_are_known(container: &mut Container) -> Test {
+    each_on_a_tmpfs(container, &[("mand", ""), ("nomand", "")])
+}
+
+fn remount(container: &mut Container) -> Test {
+    container.mount(tmpfs(&["nosuid"]));
+    for options in [&["remount", "ro"][..], &["remount", "bind", "ro", "noexec"]] {
+        container.mount(tmpfs(options));
+        let text = mountinfo(container)?;
+        same!(text.lines().filter(|line| line.contains(" /tmp ")).count(), 1);
+        ensure!(Mount::find(&text, "/tmp")?.has("ro"), "{text}");
+    }
+    ensure!(Mount::find(&mountinfo(container)?, "/tmp")?.has("noexec"), "noexec");
+    Ok(())
+}
+
+fn remount_of_a_filesystem(container: &mut Container) -> Test {
+    container.mount(tmpfs(&["size=8k"]));
+    container.mount(tmpfs(&["remount", "size=16k"]));
+    let output = container.run_script("head -c 30000 /dev/zero > /tmp/x; wc -c < /tmp/x")?;
+    same!(output.words(), ["16384"]);
+    Ok(())
+}
+
+/// As with mount(8), and so nothing that protects goes unsaid.
+fn remount_keeps_the_rest(container: &mut Container) -> Test {
+    container.mount(tmpfs(&["nosuid", "nodev"]));
+    container.mount(tmpfs(&["remount", "noexec", "dev"]));
+    let text = mountinfo(container)?;
+    let mount = Mount::find(&text, "/tmp")?;
+    ensure!(mount.has("nosuid") && mount.has("noexec") && !mount.has("nodev"), "{text}");
+    Ok(())
+}
+
+fn remount_of_what_is_no_mount(container: &mut Container) -> Test {
+    container.mount(json!({ "destination": "/etc", "options": ["remount", "ro"] }));
+    container.create_refused(&["/etc"])
+}
+
+fn remount_with_a_wrong_option(container: &mut Container) -> Test {
+    container.mount(tmpfs(&[]));
+    container.mount(tmpfs(&["remount", "no-such-option=1"]));
+    container.create_refused(&["no-such-option"])
+}
+
+/// The image must not choose the filesystem that changes.
+fn remount_by_a_link(container: &mut Container) -> Test {
+    symlink("/", container.rootfs().join("way"))?;
+    container.mount(json!({ "destination": "/way", "options": ["remount", "ro"] }));
+    container.create_refused(&["/way"])
+}
+
+/// A file of the host, and a link to it, which means something else in the container.
+fn file_and_link(container: &Container) -> anyhow::Result<String> {
+    let link = container.file("link");
+    fs::write(container.victim.join("file"), "of the host\n")?;
+    symlink(container.victim.join("file"), &link)?;
+    Ok(link)
+}
+
+fn source_link_is_followed(container: &mut Container) -> Test {
+    let source = file_and_link(container)?;
+    container.mount(json!({ "destination": "/mnt/x", "source": source, "options": ["bind"] }));
+    same!(container.run_script("cat /mnt/x")?.success()?.stdout, "of the host\n");
+    Ok(())
+}
+
+fn source_link_itself(container: &mut Container) -> Test {
+    let source = file_and_link(container)?;
+    let options = ["bind", "src-nofollow"];
+    container.mount(json!({ "destination": "/mnt/x", "source": source, "options": options }));
+    let target = container.victim.join("file").display().to_string();
+    same!(container.run_script("readlink /mnt/x")?.success()?.lines(), [target]);
+    Ok(())
+}
+
+fn destination_link_itself(container: &mut Container) -> Test {
+    fs::write(container.file("source"), "mounted\n")?;
+    symlink("/etc/passwd", container.rootfs().join("mnt/link"))?;
+    for (options, shown) in [(&["bind"][..], "mounted"), (&["bind", "dest-nofollow"], "root:x")] {
+        let source = container.file("source");
+        container
+            .mount(json!({ "destination": "/mnt/link", "source": source, "options": options }));
+        let passwd = container.run_script("cat /etc/passwd; cat /mnt/link")?.success()?;
+        ensure!(passwd.stdout.starts_with(shown), "{}", passwd.stdout);
+        ensure!(passwd.stdout.ends_with("mounted\n"), "{}", passwd.stdout);
+        container.config["mounts"].as_array_mut().and_then(Vec::pop);
+    }
+    // What is missing is made.
+    container.mount(json!({
+        "destination": "/mnt/new", "source": container.file("source"),
+        "options": ["bind", "dest-nofollow"],
+    }));
+    same!(container.run_script("cat /mnt/new")?.success()?.stdout, "mounted\n");
+    Ok(())
+}
+
+fn copied(container: &mut Container, destination: &str) -> anyhow::Result<String> {
+    let source = file_and_link(container)?;
+    let options = ["bind", "copy-symlink"];
+    container.mount(json!({ "destination": destination, "source": source, "options": options }));
+    Ok(container.victim.join("file").display().to_string())
+}
+
+fn link_is_copied(container: &mut Container) -> Test {
+    let target = copied(container, "/mnt/deep/x")?;
+    same!(container.run_script("readlink /mnt/deep/x")?.success()?.lines(), [target]);
+    ensure!(!mountinfo(container)?.contains("/mnt/deep"), "it is mounted");
+    Ok(())
+}
+
+fn link_that_is_there_already(container: &mut Container) -> Test {
+    let target = copied(container, "/mnt/x")?;
+    symlink(&target, container.rootfs().join("mnt/x"))?;
+    same!(container.run_script("readlink /mnt/x")?.success()?.lines(), [target]);
+    Ok(())
+}
+
+fn another_link_is_there(container: &mut Container) -> Test {
+    copied(container, "/mnt/x")?;
+    symlink("/elsewhere", container.rootfs().join("mnt/x"))?;
+    container.create_refused(&["/mnt/x"])
+}
+
+fn what_is_no_link_is_bound(container: &mut Container) -> Test {
+    fs::write(container.file("source"), "mounted\n")?;
+    let options = ["bind", "copy-symlink", "src-nofollow", "dest-nofollow"];
+    container.mount(json!({
+        "destination": "/mnt/x", "source": container.file("source"), "options": options,
+    }));
+    same!(container.run_script("cat /mnt/x")?.success()?.stdout, "mounted\n");
+    Ok(())
+}
+
+fn links_of_new_filesystems(container: &mut Container) -> Test {
+    for option in ["copy-symlink", "src-nofollow", "dest-nofollow"] {
+        container.mount(tmpfs(&[option]));
+        container.create_refused(&["follow, copy-symlink"])?;
+        container.config["mounts"].as_array_mut().and_then(Vec::pop);
+    }
+    Ok(())
 }

@@ -10,12 +10,12 @@ use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{FileType, PROC_SUPER_MAGIC, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, fsconfig_create, fsconfig_reconfigure,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
 };
 
 use super::root::{Root, Target, attach, file_type};
-use crate::files::{CgroupTree, Files};
+use crate::files::{CgroupTree, Files, MountFiles, Source, map_ids};
 use crate::plan::{Attributes, ContainerPath, Mount, MountKind, Plan};
 
 /// Files of procfs that a mount may replace: they say nothing that security depends on (the list
@@ -46,8 +46,8 @@ pub(crate) fn mount_all(
 ) -> anyhow::Result<ReadOnlyLater> {
     let mut later = Vec::new();
     for (position, mount) in plan.mounts.iter().enumerate() {
-        let source = files.sources.get_mut(position).and_then(Option::take);
-        mount_one(plan, root, (mount, source), &files.cgroups, &mut later)
+        let opened = files.mounts.get_mut(position).map(std::mem::take).unwrap_or_default();
+        mount_one(plan, root, (mount, opened), &files.cgroups, &mut later)
             .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))?;
     }
     root.forget();
@@ -57,13 +57,15 @@ pub(crate) fn mount_all(
 fn mount_one(
     plan: &Plan,
     root: &Root,
-    (mount, source): (&Mount, Option<OwnedFd>),
+    (mount, MountFiles { source, ids }): (&Mount, MountFiles),
     cgroups: &[CgroupTree],
     later: &mut ReadOnlyLater,
 ) -> anyhow::Result<()> {
     let (tree, target) = match (&mount.kind, source) {
         (MountKind::Cgroup, _) => return mount_cgroups(plan, root, mount, cgroups, later),
-        (MountKind::Bind { .. }, Some(tree)) => {
+        (MountKind::Remount { parameters }, _) => return remount(root, mount, parameters),
+        (MountKind::Bind { .. }, Some(Source::Link(link))) => return copy_link(root, mount, &link),
+        (MountKind::Bind { .. }, Some(Source::Tree(tree))) => {
             set_all_attributes(&tree, mount)?;
             let target = if file_type(&tree)? == FileType::Directory {
                 Target::Directory
@@ -76,6 +78,9 @@ fn mount_one(
         (MountKind::Filesystem { fstype, source, parameters }, _) => {
             let attributes = without_readonly(mount.attributes, is_tmpfs(fstype));
             let tree = new_filesystem(fstype, source.as_deref(), parameters, attributes)?;
+            if let Some(namespace) = ids {
+                map_ids(&tree, &namespace, false)?;
+            }
             set_recursive_and_propagation(&tree, mount)?;
             (tree, Target::Directory)
         }
@@ -90,6 +95,39 @@ fn mount_one(
         later.push(tree);
     }
     Ok(())
+}
+
+/// Makes the link that the source is. One that is there already must be the same (crun(1)).
+fn copy_link(root: &Root, mount: &Mount, link: &CStr) -> anyhow::Result<()> {
+    let (parent, name) = root.parent(&mount.destination)?;
+    match rustix::fs::symlinkat(link, parent.as_fd(), name.as_c_str()) {
+        Err(Errno::EXIST) => {}
+        made => return made.context("make the symbolic link: symlink"),
+    }
+    match rustix::fs::readlinkat(parent.as_fd(), name.as_c_str(), Vec::new()) {
+        Ok(known) if known.as_c_str() == link => Ok(()),
+        _ => bail!("is there already, and is not a symbolic link to {}", link.to_string_lossy()),
+    }
+}
+
+/// Changes the mount that is at the destination. What the options do not name stays. A link there
+/// would let the image choose which filesystem changes, up to one of the host.
+fn remount(
+    root: &Root,
+    mount: &Mount,
+    parameters: &[(CString, Option<CString>)],
+) -> anyhow::Result<()> {
+    let place = match root.find_without_links(mount.destination.as_c_str()) {
+        Err(Errno::LOOP) => bail!("remount: a symbolic link is on its path"),
+        found => found.context("open in the root filesystem: openat2")?,
+    };
+    if !parameters.is_empty() {
+        let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+        let context = fspick(&place, c"", flags).context("remount: fspick")?;
+        configure(&context, parameters)?;
+        explained(&context, fsconfig_reconfigure(&context), "remount".to_owned())?;
+    }
+    set_all_attributes(&place, mount).context("remount (EINVAL: nothing is mounted there)")
 }
 
 /// The words for a failed attachment: a file on a directory is the mistake people make.
@@ -108,6 +146,9 @@ fn attach_context(tree: &OwnedFd, place: &OwnedFd) -> String {
 fn find_place(root: &Root, mount: &Mount, target: Target) -> anyhow::Result<OwnedFd> {
     let kernel_view = matches!(&mount.kind, MountKind::Filesystem { fstype, .. }
         if matches!(fstype.to_bytes(), b"proc" | b"sysfs"));
+    if mount.onto_link {
+        return root.ensure_itself(&mount.destination, target);
+    }
     if !kernel_view {
         return root.ensure(&mount.destination, target);
     }
@@ -147,29 +188,32 @@ pub(crate) fn new_filesystem(
 ) -> anyhow::Result<OwnedFd> {
     let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)
         .with_context(|| format!("filesystem type {fstype:?}: fsopen"))?;
-    let explained = |result: Result<(), Errno>, what: String| {
-        result.with_context(|| format!("{what}{}: fsconfig", kernel_message(&context)))
-    };
     if let Some(source) = source {
-        explained(fsconfig_set_string(&context, c"source", source), format!("source {source:?}"))?;
+        let set = fsconfig_set_string(&context, c"source", source);
+        explained(&context, set, format!("source {source:?}"))?;
     }
-    for (key, value) in parameters {
-        match value {
-            Some(value) => explained(
-                fsconfig_set_string(&context, key, value),
-                format!("option {}={}", key.to_string_lossy(), value.to_string_lossy()),
-            )?,
-            None => {
-                explained(
-                    fsconfig_set_flag(&context, key),
-                    format!("option {}", key.to_string_lossy()),
-                )?;
-            }
-        }
-    }
-    explained(fsconfig_create(&context), format!("create {fstype:?}"))?;
+    configure(&context, parameters)?;
+    explained(&context, fsconfig_create(&context), format!("create {fstype:?}"))?;
     let flags = MountAttrFlags::from_bits_retain(attributes.set as u32);
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).context("fsmount")
+}
+
+fn configure(context: &OwnedFd, parameters: &[(CString, Option<CString>)]) -> anyhow::Result<()> {
+    for (key, value) in parameters {
+        let (set, what) = match value {
+            Some(value) => (
+                fsconfig_set_string(context, key, value),
+                format!("option {}={}", key.to_string_lossy(), value.to_string_lossy()),
+            ),
+            None => (fsconfig_set_flag(context, key), format!("option {}", key.to_string_lossy())),
+        };
+        explained(context, set, what)?;
+    }
+    Ok(())
+}
+
+fn explained(context: &OwnedFd, result: Result<(), Errno>, what: String) -> anyhow::Result<()> {
+    result.with_context(|| format!("{what}{}: fsconfig", kernel_message(context)))
 }
 
 /// What the kernel says in its own words (fsopen(2): messages are read from the context).
@@ -243,6 +287,7 @@ fn mount_cgroups(
     if let [CgroupTree::Unified { bind }] = cgroups {
         let place = root.ensure(&mount.destination, Target::Directory)?;
         let tree = unified(plan, mount, bind.as_ref())?;
+        set_recursive_and_propagation(&tree, mount)?;
         return attach(&tree, &place).context("attach cgroup2: move_mount");
     }
     let place = root.ensure(&mount.destination, Target::Directory)?;
@@ -253,6 +298,7 @@ fn mount_cgroups(
     for tree in cgroups {
         mount_hierarchy(plan, (mount, root), tree)?;
     }
+    set_recursive_and_propagation(&tmpfs, mount)?;
     if mount.attributes.set & attribute::RDONLY != 0 {
         later.push(tmpfs);
     }

@@ -129,6 +129,18 @@ impl Root {
         made.context("make the mount point: open")
     }
 
+    /// The same, but a symbolic link at `path` is what is meant, and not followed.
+    pub(crate) fn ensure_itself(
+        &self,
+        path: &ContainerPath,
+        target: Target,
+    ) -> anyhow::Result<OwnedFd> {
+        match self.open(path.as_c_str(), PATH | OFlags::NOFOLLOW) {
+            Err(Errno::NOENT) => self.ensure(path, target),
+            result => result.context("open in the root filesystem: openat2"),
+        }
+    }
+
     /// The directory of `path`, made if it is missing, and the last component.
     pub(crate) fn parent(
         &self,

@@ -169,7 +169,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{ContainerPath, DeviceKind, Mount, MountKind, Violations, links, plan};
-    use crate::plan::Attributes;
+    use crate::plan::{Attributes, SourceLink};
 
     fn mount(destination: &str, kind: MountKind) -> Mount {
         Mount {
@@ -179,12 +179,15 @@ mod tests {
             attributes: Attributes::default(),
             recursive_attributes: Attributes::default(),
             propagation: Vec::new(),
+            ids: None,
+            onto_link: false,
             copy_up: false,
         }
     }
 
     fn bind(destination: &str) -> Mount {
-        mount(destination, MountKind::Bind { source: "/host".into(), recursive: true })
+        let (source, link) = ("/host".into(), SourceLink::Follow);
+        mount(destination, MountKind::Bind { source, recursive: true, link })
     }
 
     /// The paths of the devices and of the links.

@@ -41,7 +41,11 @@ fn check_presence(
     }
 }
 
-fn ranges(pointer: &str, given: &[LinuxIdMapping], found: &mut Violations) -> Vec<IdMapping> {
+pub(crate) fn ranges(
+    pointer: &str,
+    given: &[LinuxIdMapping],
+    found: &mut Violations,
+) -> Vec<IdMapping> {
     if given.len() > MOST {
         let rule = "the kernel takes at most 340 ranges (user_namespaces(7))";
         let fix = "merge neighbouring ranges";
@@ -56,10 +60,15 @@ fn ranges(pointer: &str, given: &[LinuxIdMapping], found: &mut Violations) -> Ve
             size: one.size(),
         })
         .collect();
+    check(pointer, &mappings, found);
+    mappings
+}
+
+/// What the kernel takes (user_namespaces(7)).
+pub(crate) fn check(pointer: &str, mappings: &[IdMapping], found: &mut Violations) {
     for (index, one) in mappings.iter().enumerate() {
         check_range(&format!("{pointer}/{index}"), *one, &mappings[..index], found);
     }
-    mappings
 }
 
 fn check_range(pointer: &str, one: IdMapping, before: &[IdMapping], found: &mut Violations) {

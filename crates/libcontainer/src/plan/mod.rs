@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use libcgroups::Location;
-use libnamespaces::{Namespaces, NetworkDevice, Spawn};
+use libnamespaces::{IdMapping, Namespaces, NetworkDevice, Spawn};
 use serde::{Deserialize, Serialize};
 
 mod capabilities;
@@ -22,6 +22,7 @@ mod hooks;
 mod id;
 mod mappings;
 mod memory_policy;
+mod mount_ids;
 mod mounts;
 mod names;
 mod namespaces;
@@ -130,6 +131,26 @@ pub struct Propagation {
     pub recursive: bool,
 }
 
+/// What becomes of a bind mount whose source is a symbolic link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceLink {
+    /// What it leads to is bound.
+    Follow,
+    /// It is bound itself (`src-nofollow`).
+    Bind,
+    /// It is made again at the destination (`copy-symlink`).
+    Copy,
+}
+
+/// The user namespace that maps the ids of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountIds {
+    /// Mappings of users and of groups; absent are those of the user namespace that is joined.
+    pub mappings: Option<(Vec<IdMapping>, Vec<IdMapping>)>,
+    /// Whether the mounts below are mapped too (`ridmap`).
+    pub recursive: bool,
+}
+
 /// One entry of `mounts`.
 #[derive(Clone, Debug)]
 pub struct Mount {
@@ -145,6 +166,10 @@ pub struct Mount {
     pub recursive_attributes: Attributes,
     /// Propagation changes in the order of the options.
     pub propagation: Vec<Propagation>,
+    /// The mapping of its ids (`idmap`, `ridmap`).
+    pub ids: Option<MountIds>,
+    /// Whether a symbolic link at the destination is mounted on, and not followed.
+    pub onto_link: bool,
     /// Whether what the image has at the destination is copied into the new tmpfs
     /// (`tmpcopyup`).
     pub copy_up: bool,
@@ -176,6 +201,13 @@ pub enum MountKind {
         source: PathBuf,
         /// Whether submounts come along (`rbind`).
         recursive: bool,
+        /// What is done with a source that is a symbolic link.
+        link: SourceLink,
+    },
+    /// A change of the mount that is at the destination, and of its filesystem.
+    Remount {
+        /// Parameters of the filesystem, in the order of the options.
+        parameters: Vec<(CString, Option<CString>)>,
     },
     /// A new filesystem instance (fsopen(2)).
     Filesystem {

@@ -8,8 +8,11 @@ use libsyscall::mount::attribute::RDONLY;
 use oci_spec::runtime::Mount as SpecMount;
 
 use super::create::Given;
-use super::options::{Effect, PRIVATE, SLAVE, effect, parameters};
-use super::{Attributes, ContainerPath, Mount, MountKind, Propagation, Violations, mappings};
+use super::mount_ids::{self, MapIds};
+use super::options::{Effect, effect, parameters};
+use super::{
+    Attributes, ContainerPath, Mount, MountKind, Propagation, SourceLink, Violations, mappings,
+};
 
 /// The longest value that fsconfig(2) takes, in bytes.
 const LONGEST_VALUE: usize = 255;
@@ -41,6 +44,10 @@ struct Options {
     /// Options of the filesystem's own, each with its JSON pointer.
     own: Vec<(String, String)>,
     bind: Option<bool>,
+    remount: bool,
+    link: Option<SourceLink>,
+    onto_link: bool,
+    ids: Option<MapIds>,
     copy_up: bool,
 }
 
@@ -54,20 +61,58 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn plan(&self, index: usize, bundle: &Path, found: &mut Violations) -> Mount {
         let destination = self.destination(found);
-        self.refuse_mappings(found);
         let fstype = self.mount.typ().as_deref().unwrap_or("");
-        let mut options = self.read_options(fstype == "bind", found);
+        let mut options = self.read_options(fstype == "bind");
+        let ids = mount_ids::plan(
+            (&self.pointer, self.mount),
+            options.ids.as_ref(),
+            self.namespaces,
+            found,
+        );
         let kind = match (options.bind, fstype) {
+            _ if options.remount => self.remount(&mut options, found),
             (Some(recursive), _) => self.bind(&options, (bundle, recursive), found),
             (None, "cgroup" | "cgroup2") => self.cgroup(&mut options, found),
             (None, fstype) => self.filesystem(fstype, &mut options, found),
         };
-        if options.copy_up && (fstype != "tmpfs" || options.bind.is_some()) {
-            let rule = "is for tmpfs (config.md, \"Linux mount options\")";
-            found.add(&self.at("options"), "tmpcopyup", rule, "remove it");
+        self.check_what_fits(&kind, &options, ids.is_some(), found);
+        let Options { attributes, recursive_attributes, propagation, onto_link, copy_up, .. } =
+            options;
+        Mount {
+            index,
+            destination,
+            kind,
+            attributes,
+            recursive_attributes,
+            propagation,
+            ids,
+            onto_link,
+            copy_up,
         }
-        let Options { attributes, recursive_attributes, propagation, copy_up, .. } = options;
-        Mount { index, destination, kind, attributes, recursive_attributes, propagation, copy_up }
+    }
+
+    /// Options that make sense for one kind of mount only.
+    fn check_what_fits(
+        &self,
+        kind: &MountKind,
+        options: &Options,
+        maps_ids: bool,
+        found: &mut Violations,
+    ) {
+        let is_bind = matches!(kind, MountKind::Bind { .. });
+        let is_tmpfs = matches!(kind, MountKind::Filesystem { fstype, .. } if fstype == c"tmpfs");
+        let is_new = !matches!(kind, MountKind::Cgroup | MountKind::Remount { .. });
+        let links = options.link.is_some() || options.onto_link;
+        for (wrong, name, rule) in [
+            (options.copy_up && !is_tmpfs, "tmpcopyup", "is for tmpfs"),
+            (links && !is_bind, "src-nofollow, dest-nofollow, copy-symlink", "is for bind mounts"),
+            (maps_ids && !is_new, "idmap", "is for bind mounts and new filesystems"),
+        ] {
+            if wrong {
+                let rule = format!("{rule} (config.md, \"Linux mount options\"; crun(1))");
+                found.add(&self.at("options"), name, &rule, "remove it");
+            }
+        }
     }
 
     fn at(&self, name: &str) -> String {
@@ -87,26 +132,17 @@ impl Planner<'_> {
         destination
     }
 
-    fn refuse_mappings(&self, found: &mut Violations) {
-        let given = [
-            ("uidMappings", self.mount.uid_mappings()),
-            ("gidMappings", self.mount.gid_mappings()),
-        ];
-        for (name, mappings) in given {
-            if let Some(count) = mappings.as_ref().map(Vec::len).filter(|count| *count > 0) {
-                found.not_yet(&self.at(name), format!("{count} entries"));
-            }
-        }
-    }
-
-    fn read_options(&self, bind_type: bool, found: &mut Violations) -> Options {
+    fn read_options(&self, bind_type: bool) -> Options {
         let given = self.mount.options().as_deref().unwrap_or_default();
         let mut options = Options { bind: bind_type.then_some(false), ..Options::default() };
         // Podman sends an empty option.
         for (index, option) in given.iter().enumerate().filter(|(_, option)| !option.is_empty()) {
             let pointer = || self.at(&format!("options/{index}"));
             match effect(option) {
-                Some(Effect::NotYet) => found.not_yet(&pointer(), option),
+                Some(Effect::MapIds { recursive }) => {
+                    let (pointer, text) = (pointer(), option.clone());
+                    options.ids = Some(MapIds { pointer, text, recursive });
+                }
                 Some(effect) => options.apply(effect),
                 None => options.own.push((pointer(), option.clone())),
             }
@@ -120,6 +156,22 @@ impl Planner<'_> {
         (bundle, recursive): (&Path, bool),
         found: &mut Violations,
     ) -> MountKind {
+        self.refuse_parameters(options, found);
+        let pointer = self.at("source");
+        let source = self.mount.source().as_deref().unwrap_or(Path::new(""));
+        if source.as_os_str().is_empty() {
+            let rule = "a bind mount needs a source (config.md, \"Mounts\")";
+            found.add(&pointer, "", rule, "give the file or directory to bind");
+        }
+        MountKind::Bind {
+            source: found.host_path(&pointer, source, bundle),
+            recursive,
+            link: options.link.unwrap_or(SourceLink::Follow),
+        }
+    }
+
+    /// A bind mount shows a filesystem as it is.
+    fn refuse_parameters(&self, options: &Options, found: &mut Violations) {
         for (pointer, option) in &options.own {
             let rule = "bind mounts cannot have any filesystem-specific options applied";
             found.add(pointer, option, rule, "remove it");
@@ -129,17 +181,19 @@ impl Planner<'_> {
             let why = "a bind mount has the setting of its filesystem";
             found.warn(format!("{}/options {name}: has no effect, {why}", self.pointer));
         }
-        let pointer = self.at("source");
-        let source = self.mount.source().as_deref().unwrap_or(Path::new(""));
-        if source.as_os_str().is_empty() {
-            let rule = "a bind mount needs a source (config.md, \"Mounts\")";
-            found.add(&pointer, "", rule, "give the file or directory to bind");
+    }
+
+    /// With `bind` the mount changes alone, else its filesystem too, as with mount(2).
+    fn remount(&self, options: &mut Options, found: &mut Violations) -> MountKind {
+        if options.bind.is_some() {
+            self.refuse_parameters(options, found);
+            return MountKind::Remount { parameters: Vec::new() };
         }
-        MountKind::Bind { source: found.host_path(&pointer, source, bundle), recursive }
+        MountKind::Remount { parameters: self.parameters(options, found) }
     }
 
     /// What the hierarchies are mounted with is theirs, not the config's. All that is mounted is
-    /// new, so that every attribute is about all of it, and private or slave is what it is anyway.
+    /// new, so that every attribute is about all of it.
     fn cgroup(&self, options: &mut Options, found: &mut Violations) -> MountKind {
         let rule = "is no option of a cgroup mount, which shows the hierarchies of the host";
         for (pointer, option) in &options.own {
@@ -148,11 +202,6 @@ impl Planner<'_> {
         let pointer = self.at("options");
         for name in &options.superblock {
             found.add(&pointer, name.to_string_lossy(), rule, "remove it");
-        }
-        for propagation in options.propagation.drain(..) {
-            if !matches!(propagation.flag, PRIVATE | SLAVE) {
-                found.not_yet(&pointer, "propagation of a cgroup mount");
-            }
         }
         options.attributes.then(std::mem::take(&mut options.recursive_attributes));
         MountKind::Cgroup
@@ -168,6 +217,19 @@ impl Planner<'_> {
         if is_readonly && !KERNEL_FILESYSTEMS.contains(&fstype) {
             options.superblock.push(c"ro");
         }
+        MountKind::Filesystem {
+            fstype: found.c_string(&self.at("type"), fstype),
+            source: self.filesystem_source(found),
+            parameters: self.parameters(options, found),
+        }
+    }
+
+    /// What the filesystem itself is told.
+    fn parameters(
+        &self,
+        options: &mut Options,
+        found: &mut Violations,
+    ) -> Vec<(CString, Option<CString>)> {
         let flags = options.superblock.drain(..).map(|name| (name.to_owned(), None));
         let mut all: Vec<_> = flags.collect();
         for (pointer, option) in &options.own {
@@ -177,11 +239,7 @@ impl Planner<'_> {
                 (found.c_string(pointer, &key), value)
             }));
         }
-        MountKind::Filesystem {
-            fstype: found.c_string(&self.at("type"), fstype),
-            source: self.filesystem_source(found),
-            parameters: all,
-        }
+        all
     }
 
     /// A device, or a word that only shows in the mount table.
@@ -233,7 +291,12 @@ impl Options {
             Effect::Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
             Effect::Propagation(propagation) => self.propagation.push(propagation),
             Effect::CopyUp(yes) => self.copy_up = yes,
-            Effect::Nothing | Effect::NotYet => {}
+            Effect::Remount => self.remount = true,
+            Effect::SourceNoFollow => self.link = self.link.or(Some(SourceLink::Bind)),
+            Effect::CopySymlink => self.link = Some(SourceLink::Copy),
+            Effect::DestinationNoFollow => self.onto_link = true,
+            // Read with its value.
+            Effect::MapIds { .. } | Effect::Nothing => {}
         }
     }
 }

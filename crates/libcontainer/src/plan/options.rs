@@ -26,8 +26,16 @@ pub(crate) enum Effect {
     CopyUp(bool),
     /// Asks for what is so anyway.
     Nothing,
-    /// Is of the spec, or of crun, and aril cannot do it yet.
-    NotYet,
+    /// Maps the ids of the mount, or of all below too.
+    MapIds { recursive: bool },
+    /// Changes the mount that is there already.
+    Remount,
+    /// Of crun: a symbolic link is bound itself, as the source.
+    SourceNoFollow,
+    /// Of crun: a symbolic link is mounted on itself, as the destination.
+    DestinationNoFollow,
+    /// Of crun: a source that is a symbolic link is made again at the destination.
+    CopySymlink,
 }
 
 /// Every option that is not a filesystem's own, sorted.
@@ -39,14 +47,14 @@ const TABLE: [(&str, Effect); 66] = [
     ("async", Effect::Superblock(c"async")),
     ("atime", atime(RELATIME)),
     ("bind", Effect::Bind { recursive: false }),
-    ("copy-symlink", Effect::NotYet),
+    ("copy-symlink", Effect::CopySymlink),
     ("defaults", Effect::Nothing),
-    ("dest-nofollow", Effect::NotYet),
+    ("dest-nofollow", Effect::DestinationNoFollow),
     ("dev", clear(NODEV)),
     ("diratime", clear(NODIRATIME)),
     ("dirsync", Effect::Superblock(c"dirsync")),
     ("exec", clear(NOEXEC)),
-    ("idmap", Effect::NotYet),
+    ("idmap", Effect::MapIds { recursive: false }),
     ("iversion", Effect::Nothing),
     ("lazytime", Effect::Superblock(c"lazytime")),
     ("loud", Effect::Nothing),
@@ -69,9 +77,9 @@ const TABLE: [(&str, Effect); 66] = [
     ("rdev", recursive(clear(NODEV))),
     ("rdiratime", recursive(clear(NODIRATIME))),
     ("relatime", atime(RELATIME)),
-    ("remount", Effect::NotYet),
+    ("remount", Effect::Remount),
     ("rexec", recursive(clear(NOEXEC))),
-    ("ridmap", Effect::NotYet),
+    ("ridmap", Effect::MapIds { recursive: true }),
     ("rnoatime", recursive(atime(NOATIME))),
     ("rnodev", recursive(set(NODEV))),
     ("rnodiratime", recursive(set(NODIRATIME))),
@@ -95,7 +103,7 @@ const TABLE: [(&str, Effect); 66] = [
     ("shared", propagation(SHARED, false)),
     ("silent", Effect::Nothing),
     ("slave", propagation(SLAVE, false)),
-    ("src-nofollow", Effect::NotYet),
+    ("src-nofollow", Effect::SourceNoFollow),
     ("strictatime", atime(STRICTATIME)),
     ("suid", clear(NOSUID)),
     ("symfollow", clear(NOSYMFOLLOW)),
@@ -137,15 +145,16 @@ const fn propagation(flag: u64, recursive: bool) -> Effect {
 
 /// What `option` does; nothing for an option that is a filesystem's own.
 pub(crate) fn effect(option: &str) -> Option<Effect> {
-    // crun's `idmap=...` is the same option with a value.
-    let name = if option.starts_with("idmap=") { "idmap" } else { option };
+    // With crun `idmap` and `ridmap` may have a value.
+    let name = option.split_once('=').map(|(name, _)| name);
+    let name = name.filter(|name| matches!(*name, "idmap" | "ridmap")).unwrap_or(option);
     let place = TABLE.binary_search_by_key(&name, |(name, _)| name).ok()?;
     TABLE.get(place).map(|(_, effect)| *effect)
 }
 
-/// The options that work, for the features document.
+/// All of them, for the features document.
 pub fn mount_option_names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|(_, effect)| *effect != Effect::NotYet).map(|(name, _)| *name)
+    TABLE.iter().map(|(name, _)| *name)
 }
 
 /// The parameters that an option of a filesystem's own stands for: with mount(2) the kernel would
@@ -173,14 +182,16 @@ pub(crate) fn parameters(option: &str) -> Vec<(String, Option<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Effect, TABLE, effect, mount_option_names, parameters};
+    use super::{Effect, TABLE, effect, parameters};
 
     #[test]
     fn the_table_is_sorted_for_the_search() {
         assert!(TABLE.is_sorted_by(|left, right| left.0 < right.0));
         assert!(TABLE.iter().all(|(name, found)| effect(name) == Some(*found)));
         assert_eq!(effect("size=5"), None);
-        assert_eq!(effect("idmap=uids=0-1-2"), Some(Effect::NotYet));
+        assert_eq!(effect("idmap=uids=0-1-2"), Some(Effect::MapIds { recursive: false }));
+        assert_eq!(effect("ridmap="), Some(Effect::MapIds { recursive: true }));
+        assert_eq!(effect("idmapped"), None);
     }
 
     #[test]
@@ -224,12 +235,6 @@ mod tests {
             assert_eq!(attributes(no).set, attributes(yes).clear, "{no}");
             assert_ne!(attributes(no).set, 0, "{no}");
         }
-    }
-
-    #[test]
-    fn what_does_not_work_is_not_a_feature() {
-        assert!(mount_option_names().all(|name| name != "idmap" && name != "remount"));
-        assert!(mount_option_names().any(|name| name == "rro"));
     }
 
     #[test]

@@ -230,7 +230,7 @@ fn mount_options() {
     check_mount(with("cgroup", &["sync"]), &["/options"]);
     check_mount(with("cgroup2", &["tmpcopyup"]), &["/options"]);
     check_mount(with("cgroup", &["rprivate", "slave", "rro"]), &[]);
-    check_mount(with("cgroup", &["rshared"]), &["/options"]);
+    check_mount(with("cgroup", &["rshared"]), &[]);
     check_mount(with("bind", &["tmpcopyup"]), &["/options"]);
     check_mount(with("tmpfs", &["tmpcopyup", "notmpcopyup"]), &[]);
     check_mount(with("overlay", &["tmpcopyup", "notmpcopyup"]), &[]);
@@ -238,13 +238,44 @@ fn mount_options() {
     check_mount(with("tmpfs", &["mode=7\0"]), &["/options/0"]);
     let long = format!("lowerdir=/{}", "x".repeat(255));
     check_mount(with("overlay", &["ro", &long]), &["/options/1"]);
-    for option in ["idmap", "ridmap", "remount", "copy-symlink", "src-nofollow", "dest-nofollow"] {
-        check_mount(with("bind", &[option]), &["/options/0"]);
+    for option in ["copy-symlink", "src-nofollow", "dest-nofollow"] {
+        check_mount(with("bind", &[option]), &[]);
+        check_mount(with("tmpfs", &[option]), &["/options"]);
     }
-    check_mount(with("tmpfs", &["idmap=uids=0-1-2"]), &["/options/0"]);
-    let mappings = json!({"destination": "/a", "type": "bind", "source": "/s",
-        "uidMappings": [range(0, 0, 1)], "gidMappings": [range(0, 0, 1)]});
-    check_mount(mappings, &["/uidMappings", "/gidMappings"]);
+    check_mount(with("bind", &["remount", "ro"]), &[]);
+    check_mount(with("none", &["remount", "bind", "size=5"]), &["/options/2"]);
+    check_mount(with("none", &["remount", "size=5"]), &[]);
+    check_mount(with("none", &["remount", "tmpcopyup"]), &["/options"]);
+    check_mount(with("none", &["remount", "idmap=uids=0-1-2;gids=0-1-2"]), &["/options"]);
+}
+
+#[test]
+fn mapped_mounts() {
+    let with = |more: Value| {
+        let mut mount = json!({"destination": "/a", "type": "bind", "source": "/s"});
+        mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        mount
+    };
+    let ids = json!([range(0, 5, 10)]);
+    check_mount(with(json!({"uidMappings": ids, "gidMappings": ids})), &[]);
+    check_mount(with(json!({"uidMappings": ids, "gidMappings": ids, "options": ["idmap"]})), &[]);
+    check_mount(with(json!({"uidMappings": ids})), &["/gidMappings"]);
+    check_mount(with(json!({"gidMappings": ids, "options": ["idmap="]})), &["/uidMappings"]);
+    let none = json!([range(0, 5, 0)]);
+    check_mount(with(json!({"uidMappings": none, "gidMappings": ids})), &["/uidMappings/0/size"]);
+    // Neither mappings of its own nor a user namespace.
+    for option in ["idmap", "ridmap", "idmap=", "idmap=uids=0-1-2", "ridmap=x"] {
+        check_mount(with(json!({"options": [option]})), &["/options/0"]);
+    }
+    check_mount(with(json!({"options": ["idmap=uids=0-1-2;gids=0-1-2"]})), &[]);
+    check_mount(with(json!({"options": ["idmap=uids=@0-1-2;gids=0-1-2"]})), &["/options/0"]);
+    let twice = json!({"uidMappings": ids, "gidMappings": ids,
+        "options": ["idmap=uids=0-1-2;gids=0-1-2"]});
+    check_mount(with(twice), &["/options/0"]);
+    check_mount(
+        json!({"destination": "/a", "type": "cgroup", "uidMappings": ids, "gidMappings": ids}),
+        &["/options"],
+    );
 }
 
 #[test]

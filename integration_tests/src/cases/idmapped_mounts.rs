@@ -1,0 +1,188 @@
+//! Mounts with mapped ids: `uidMappings`, `gidMappings`, and the options `idmap` and `ridmap`.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::process::Command;
+
+use anyhow::ensure;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::{Value, json};
+
+use super::{Test, cases, same};
+use crate::config;
+use crate::container::Container;
+
+cases!("idmapped_mounts":
+    as_the_user_namespace, as_a_joined_user_namespace, without_a_user_namespace, mappings_alone,
+    mappings_of_its_own, what_is_made_is_mapped_back, not_recursive, recursive, of_a_tmpfs,
+    with_the_value_of_crun, relative_to_the_user_namespace, filesystem_without_support,
+    without_any_mapping, one_kind_of_mapping, nothing_is_left_of_the_namespace,
+);
+
+fn mapping(container: u32, host: u32, size: u32) -> Value {
+    json!([{ "containerID": container, "hostID": host, "size": size }])
+}
+
+/// Binds a directory of the host, with a file of user 3 and group 4, on /mnt.
+fn bind(container: &mut Container, more: Value) -> Test {
+    let file = container.victim.join("file");
+    fs::write(&file, "")?;
+    chown(&file, Some(3), Some(4))?;
+    let mut entry = json!({ "destination": "/mnt", "type": "bind", "source": container.victim });
+    if let (Some(entry), Some(more)) = (entry.as_object_mut(), more.as_object()) {
+        entry.extend(more.clone());
+    }
+    container.mount(entry);
+    Ok(())
+}
+
+/// User and group of the file as the container sees them.
+fn owner(container: &mut Container) -> anyhow::Result<Vec<String>> {
+    let output = container.run_script("stat -c '%u %g' /mnt/file")?.success()?;
+    Ok(output.words().into_iter().map(str::to_owned).collect())
+}
+
+fn as_the_user_namespace(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    bind(container, json!({ "options": ["rbind"] }))?;
+    same!(owner(container)?, ["65534", "65534"]);
+    for options in [json!(["bind", "idmap"]), json!(["rbind", "ridmap"])] {
+        config::remove_mounts(&mut container.config, |path| path == "/mnt");
+        bind(container, json!({ "options": options }))?;
+        same!(owner(container)?, ["3", "4"]);
+    }
+    Ok(())
+}
+
+fn as_a_joined_user_namespace(container: &mut Container) -> Test {
+    let mut other = Container::new(&container.runtime, &format!("{}-other", container.id))?;
+    config::add_user_namespace(&mut other.config);
+    other.start_idle()?;
+    let joined = (|| {
+        let path = format!("/proc/{}/ns/user", other.pid()?);
+        config::namespace(&mut container.config, "user", Some(&path));
+        bind(container, json!({ "options": ["idmap"] }))?;
+        same!(owner(container)?, ["3", "4"]);
+        Ok(())
+    })();
+    other.finish()?;
+    joined
+}
+
+fn without_a_user_namespace(container: &mut Container) -> Test {
+    let ids = mapping(0, 1000, 10);
+    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": ["idmap"] }))?;
+    same!(owner(container)?, ["1003", "1004"]);
+    Ok(())
+}
+
+/// The option should be there, the mappings count (config.md, "POSIX-platform Mounts").
+fn mappings_alone(container: &mut Container) -> Test {
+    let (uids, gids) = (mapping(0, 1000, 10), mapping(0, 2000, 10));
+    bind(container, json!({ "uidMappings": uids, "gidMappings": gids }))?;
+    same!(owner(container)?, ["1003", "2004"]);
+    Ok(())
+}
+
+fn mappings_of_its_own(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    let ids = mapping(0, 100_010, 10);
+    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": ["ridmap"] }))?;
+    same!(owner(container)?, ["13", "14"]);
+    Ok(())
+}
+
+fn what_is_made_is_mapped_back(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    bind(container, json!({ "options": ["idmap"] }))?;
+    config::allow_capabilities(&mut container.config, &["CAP_CHOWN"]);
+    container.run_script("touch /mnt/made && chown 5:6 /mnt/made")?.success()?;
+    let made = fs::metadata(container.victim.join("made"))?;
+    same!((made.uid(), made.gid()), (5, 6));
+    Ok(())
+}
+
+/// With a tmpfs below the source, and a file of user 3 in it: its owner in the container.
+fn below(container: &mut Container, option: &str) -> anyhow::Result<Vec<String>> {
+    let ids = mapping(0, 1000, 10);
+    let options = json!(["rbind", option]);
+    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": options }))?;
+    let below = container.victim.join("below");
+    fs::create_dir(&below)?;
+    mount("tmpfs", &below, "tmpfs", MountFlags::empty(), None)?;
+    let seen = (|| {
+        fs::write(below.join("file"), "")?;
+        chown(below.join("file"), Some(3), Some(4))?;
+        let output = container.run_script("stat -c '%u %g' /mnt/below/file")?.success()?;
+        Ok(output.words().into_iter().map(str::to_owned).collect())
+    })();
+    unmount(&below, UnmountFlags::DETACH)?;
+    seen
+}
+
+fn not_recursive(container: &mut Container) -> Test {
+    same!(below(container, "idmap")?, ["3", "4"]);
+    Ok(())
+}
+
+fn recursive(container: &mut Container) -> Test {
+    same!(below(container, "ridmap")?, ["1003", "1004"]);
+    Ok(())
+}
+
+/// What user 1000 makes on it belongs to user 0 of the filesystem, and so shows as 1000.
+fn of_a_tmpfs(container: &mut Container) -> Test {
+    let ids = mapping(0, 1000, 1);
+    container.mount(json!({
+        "destination": "/mnt", "type": "tmpfs", "source": "tmpfs",
+        "uidMappings": ids, "gidMappings": ids, "options": ["idmap", "mode=777"],
+    }));
+    let output = container.run_script("stat -c '%u %g' /mnt")?.success()?;
+    same!(output.words(), ["1000", "1000"]);
+    Ok(())
+}
+
+fn with_the_value_of_crun(container: &mut Container) -> Test {
+    let option = "idmap=uids=0-1000-3#3-2000-1;gids=0-3000-10";
+    bind(container, json!({ "options": [option] }))?;
+    same!(owner(container)?, ["2000", "3004"]);
+    Ok(())
+}
+
+fn relative_to_the_user_namespace(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    bind(container, json!({ "options": ["idmap=uids=@0-7-10;gids=@0-8-10"] }))?;
+    same!(owner(container)?, ["10", "12"]);
+    Ok(())
+}
+
+fn filesystem_without_support(container: &mut Container) -> Test {
+    let ids = mapping(0, 1000, 10);
+    container.mount(json!({
+        "destination": "/mnt", "type": "bind", "source": "/proc/sys",
+        "uidMappings": ids, "gidMappings": ids, "options": ["idmap"],
+    }));
+    container.create_refused(&["map"])
+}
+
+fn without_any_mapping(container: &mut Container) -> Test {
+    bind(container, json!({ "options": ["idmap"] }))?;
+    container.create_refused(&["idmap"])
+}
+
+fn one_kind_of_mapping(container: &mut Container) -> Test {
+    bind(container, json!({ "uidMappings": mapping(0, 1000, 10), "options": ["idmap"] }))?;
+    container.create_refused(&["apping"])
+}
+
+fn nothing_is_left_of_the_namespace(container: &mut Container) -> Test {
+    let ids = mapping(0, 1000, 10);
+    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": ["idmap"] }))?;
+    container.start_idle()?;
+    // Whoever held the namespace open is gone: the runtime has ended, and no child of it is left.
+    let listed = Command::new("ps").args(["-e", "-o", "args"]).output()?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let create = format!("create --bundle {}", container.bundle());
+    ensure!(!listed.contains(&create), "{listed}");
+    Ok(())
+}
