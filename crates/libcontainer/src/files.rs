@@ -156,16 +156,17 @@ fn open_mount(
     mount: &Mount,
     namespaces: &NamespaceFiles,
 ) -> anyhow::Result<MountFiles> {
-    let ids = mount.ids.as_ref().map(|ids| open_ids(ids, namespaces)).transpose()?;
+    let open_ids = || mount.ids.as_ref().map(|ids| open_ids(ids, namespaces)).transpose();
     let MountKind::Bind { source, recursive, link } = &mount.kind else {
-        return Ok(MountFiles { source: None, ids });
+        return Ok(MountFiles { source: None, ids: open_ids()? });
     };
     let context = || format!("source {}", source.display());
+    // A link that is made again is no mount: it has no ids to map.
     let copied = if *link == SourceLink::Copy { read_link(source) } else { Ok(None) };
     let source = match copied.with_context(context)? {
         Some(link) => Source::Link(link),
         None => Source::Tree(
-            open_source(plan, mount, (source, *recursive, *link), ids.as_ref())
+            open_source(plan, mount, (source, *recursive, *link), open_ids()?.as_ref())
                 .with_context(context)?,
         ),
     };

@@ -24,16 +24,28 @@ fn mapping(container: u32, host: u32, size: u32) -> Value {
 }
 
 /// Binds a directory of the host, with a file of user 3 and group 4, on /mnt.
-fn bind(container: &mut Container, more: Value) -> Test {
+fn bind(container: &mut Container, options: &[&str], mappings: &[(&str, Value)]) -> Test {
     let file = container.victim.join("file");
     fs::write(&file, "")?;
     chown(&file, Some(3), Some(4))?;
-    let mut entry = json!({ "destination": "/mnt", "type": "bind", "source": container.victim });
-    if let (Some(entry), Some(more)) = (entry.as_object_mut(), more.as_object()) {
-        entry.extend(more.clone());
+    let source = &container.victim;
+    let mut entry = json!({ "destination": "/mnt", "source": source, "options": options });
+    for (name, mapping) in mappings {
+        entry[*name] = mapping.clone();
     }
     container.mount(entry);
     Ok(())
+}
+
+/// The same mapping for users and for groups.
+fn both(mapping: Value) -> [(&'static str, Value); 2] {
+    [("uidMappings", mapping.clone()), ("gidMappings", mapping)]
+}
+
+/// The JSON pointer of a property of the mount that was added last.
+fn pointer(container: &Container, property: &str) -> String {
+    let last = container.config["mounts"].as_array().map_or(0, Vec::len) - 1;
+    format!("/mounts/{last}/{property}")
 }
 
 /// User and group of the file as the container sees them.
@@ -44,11 +56,11 @@ fn owner(container: &mut Container) -> anyhow::Result<Vec<String>> {
 
 fn as_the_user_namespace(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
-    bind(container, json!({ "options": ["rbind"] }))?;
+    bind(container, &["rbind"], &[])?;
     same!(owner(container)?, ["65534", "65534"]);
-    for options in [json!(["bind", "idmap"]), json!(["rbind", "ridmap"])] {
+    for options in [["bind", "idmap"], ["rbind", "ridmap"]] {
         config::remove_mounts(&mut container.config, |path| path == "/mnt");
-        bind(container, json!({ "options": options }))?;
+        bind(container, &options, &[])?;
         same!(owner(container)?, ["3", "4"]);
     }
     Ok(())
@@ -61,7 +73,7 @@ fn as_a_joined_user_namespace(container: &mut Container) -> Test {
     let joined = (|| {
         let path = format!("/proc/{}/ns/user", other.pid()?);
         config::namespace(&mut container.config, "user", Some(&path));
-        bind(container, json!({ "options": ["idmap"] }))?;
+        bind(container, &["bind", "idmap"], &[])?;
         same!(owner(container)?, ["3", "4"]);
         Ok(())
     })();
@@ -70,8 +82,7 @@ fn as_a_joined_user_namespace(container: &mut Container) -> Test {
 }
 
 fn without_a_user_namespace(container: &mut Container) -> Test {
-    let ids = mapping(0, 1000, 10);
-    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": ["idmap"] }))?;
+    bind(container, &["bind", "idmap"], &both(mapping(0, 1000, 10)))?;
     same!(owner(container)?, ["1003", "1004"]);
     Ok(())
 }
@@ -79,22 +90,21 @@ fn without_a_user_namespace(container: &mut Container) -> Test {
 /// The option should be there, the mappings count (config.md, "POSIX-platform Mounts").
 fn mappings_alone(container: &mut Container) -> Test {
     let (uids, gids) = (mapping(0, 1000, 10), mapping(0, 2000, 10));
-    bind(container, json!({ "uidMappings": uids, "gidMappings": gids }))?;
+    bind(container, &["bind"], &[("uidMappings", uids), ("gidMappings", gids)])?;
     same!(owner(container)?, ["1003", "2004"]);
     Ok(())
 }
 
 fn mappings_of_its_own(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
-    let ids = mapping(0, 100_010, 10);
-    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": ["ridmap"] }))?;
+    bind(container, &["bind", "ridmap"], &both(mapping(0, 100_010, 10)))?;
     same!(owner(container)?, ["13", "14"]);
     Ok(())
 }
 
 fn what_is_made_is_mapped_back(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
-    bind(container, json!({ "options": ["idmap"] }))?;
+    bind(container, &["bind", "idmap"], &[])?;
     config::allow_capabilities(&mut container.config, &["CAP_CHOWN"]);
     container.run_script("touch /mnt/made && chown 5:6 /mnt/made")?.success()?;
     let made = fs::metadata(container.victim.join("made"))?;
@@ -104,9 +114,7 @@ fn what_is_made_is_mapped_back(container: &mut Container) -> Test {
 
 /// With a tmpfs below the source, and a file of user 3 in it: its owner in the container.
 fn below(container: &mut Container, option: &str) -> anyhow::Result<Vec<String>> {
-    let ids = mapping(0, 1000, 10);
-    let options = json!(["rbind", option]);
-    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": options }))?;
+    bind(container, &["rbind", option], &both(mapping(0, 1000, 10)))?;
     let below = container.victim.join("below");
     fs::create_dir(&below)?;
     mount("tmpfs", &below, "tmpfs", MountFlags::empty(), None)?;
@@ -144,14 +152,14 @@ fn of_a_tmpfs(container: &mut Container) -> Test {
 
 fn with_the_value_of_crun(container: &mut Container) -> Test {
     let option = "idmap=uids=0-1000-3#3-2000-1;gids=0-3000-10";
-    bind(container, json!({ "options": [option] }))?;
+    bind(container, &["bind", option], &[])?;
     same!(owner(container)?, ["2000", "3004"]);
     Ok(())
 }
 
 fn relative_to_the_user_namespace(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
-    bind(container, json!({ "options": ["idmap=uids=@0-7-10;gids=@0-8-10"] }))?;
+    bind(container, &["bind", "idmap=uids=@0-7-10;gids=@0-8-10"], &[])?;
     same!(owner(container)?, ["10", "12"]);
     Ok(())
 }
@@ -159,25 +167,24 @@ fn relative_to_the_user_namespace(container: &mut Container) -> Test {
 fn filesystem_without_support(container: &mut Container) -> Test {
     let ids = mapping(0, 1000, 10);
     container.mount(json!({
-        "destination": "/mnt", "type": "bind", "source": "/proc/sys",
-        "uidMappings": ids, "gidMappings": ids, "options": ["idmap"],
+        "destination": "/mnt", "source": "/proc/sys", "options": ["bind", "idmap"],
+        "uidMappings": ids, "gidMappings": ids,
     }));
-    container.create_refused(&["map"])
+    container.create_refused(&["/mnt: source /proc/sys: map ids: mount_setattr"])
 }
 
 fn without_any_mapping(container: &mut Container) -> Test {
-    bind(container, json!({ "options": ["idmap"] }))?;
-    container.create_refused(&["idmap"])
+    bind(container, &["bind", "idmap"], &[])?;
+    container.create_refused(&[&pointer(container, "options/1"), "needs mappings of the mount"])
 }
 
 fn one_kind_of_mapping(container: &mut Container) -> Test {
-    bind(container, json!({ "uidMappings": mapping(0, 1000, 10), "options": ["idmap"] }))?;
-    container.create_refused(&["apping"])
+    bind(container, &["bind", "idmap"], &[("uidMappings", mapping(0, 1000, 10))])?;
+    container.create_refused(&[&pointer(container, "gidMappings"), "go together"])
 }
 
 fn nothing_is_left_of_the_namespace(container: &mut Container) -> Test {
-    let ids = mapping(0, 1000, 10);
-    bind(container, json!({ "uidMappings": ids, "gidMappings": ids, "options": ["idmap"] }))?;
+    bind(container, &["bind", "idmap"], &both(mapping(0, 1000, 10)))?;
     container.start_idle()?;
     // Whoever held the namespace open is gone: the runtime has ended, and no child of it is left.
     let listed = Command::new("ps").args(["-e", "-o", "args"]).output()?;
