@@ -12,7 +12,9 @@ use rustix::fs::{CWD, FileType, fstat, makedev};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use crate::plan::{Device, DeviceKind, Mount, MountIds, MountKind, Plan, Propagation, SourceLink};
+use crate::plan::{
+    Device, DeviceKind, IdMappings, Mount, MountIds, MountKind, Plan, Propagation, SourceLink,
+};
 
 /// What init finds open. Each is used once.
 #[derive(Debug)]
@@ -142,23 +144,24 @@ fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
 }
 
 fn open_mounts(plan: &Plan, namespaces: &NamespaceFiles) -> anyhow::Result<Vec<MountFiles>> {
+    let mut id_maps = IdMaps { joined: namespaces.file(Kind::User), made: Vec::new() };
     plan.mounts
         .iter()
         .map(|mount| {
-            open_mount(plan, mount, namespaces)
+            open_mount(plan, mount, &mut id_maps)
                 .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))
         })
         .collect()
 }
 
-fn open_mount(
+fn open_mount<'a>(
     plan: &Plan,
-    mount: &Mount,
-    namespaces: &NamespaceFiles,
+    mount: &'a Mount,
+    id_maps: &mut IdMaps<'a>,
 ) -> anyhow::Result<MountFiles> {
-    let open_ids = || mount.ids.as_ref().map(|ids| open_ids(ids, namespaces)).transpose();
+    let mut map = || mount.ids.as_ref().map(|ids| id_maps.open(ids)).transpose();
     let MountKind::Bind { source, recursive, link } = &mount.kind else {
-        return Ok(MountFiles { source: None, ids: open_ids()? });
+        return Ok(MountFiles { source: None, ids: map()? });
     };
     let context = || format!("source {}", source.display());
     // A link that is made again is no mount: it has no ids to map.
@@ -166,7 +169,7 @@ fn open_mount(
     let source = match copied.with_context(context)? {
         Some(link) => Source::Link(link),
         None => Source::Tree(
-            open_source(plan, mount, (source, *recursive, *link), open_ids()?.as_ref())
+            open_source(plan, mount, (source, *recursive, *link), map()?.as_ref())
                 .with_context(context)?,
         ),
     };
@@ -199,15 +202,25 @@ fn open_source(
     Ok(tree)
 }
 
-/// The user namespace that maps the ids of a mount.
-fn open_ids(ids: &MountIds, namespaces: &NamespaceFiles) -> anyhow::Result<OwnedFd> {
-    match &ids.mappings {
-        Some((uids, gids)) => Ok(user_namespace(uids, gids)?),
-        None => {
-            let joined =
-                namespaces.file(Kind::User).context("no user namespace to map ids with")?;
-            joined.try_clone().context("dup")
+/// The user namespaces that map the ids of mounts: one for all mounts of the same mappings, since
+/// each takes a process to make.
+struct IdMaps<'a> {
+    joined: Option<&'a OwnedFd>,
+    made: Vec<(&'a IdMappings, OwnedFd)>,
+}
+
+impl<'a> IdMaps<'a> {
+    fn open(&mut self, ids: &'a MountIds) -> anyhow::Result<OwnedFd> {
+        let Some(mappings) = &ids.mappings else {
+            let joined = self.joined.context("no user namespace to map ids with")?;
+            return joined.try_clone().context("dup");
+        };
+        if let Some((_, known)) = self.made.iter().find(|(known, _)| *known == mappings) {
+            return known.try_clone().context("dup");
         }
+        let namespace = user_namespace(&mappings.uids, &mappings.gids)?;
+        self.made.push((mappings, namespace.try_clone().context("dup")?));
+        Ok(namespace)
     }
 }
 

@@ -16,7 +16,7 @@ cases!("idmapped_mounts":
     as_the_user_namespace, as_a_joined_user_namespace, without_a_user_namespace, mappings_alone,
     mappings_of_its_own, what_is_made_is_mapped_back, not_recursive, recursive, of_a_tmpfs,
     with_the_value_of_crun, relative_to_the_user_namespace, filesystem_without_support,
-    without_any_mapping, one_kind_of_mapping, nothing_is_left_of_the_namespace,
+    without_any_mapping, one_kind_of_mapping, several, nothing_is_left_of_the_namespace,
 );
 
 fn mapping(container: u32, host: u32, size: u32) -> Value {
@@ -112,7 +112,7 @@ fn what_is_made_is_mapped_back(container: &mut Container) -> Test {
     Ok(())
 }
 
-/// With a tmpfs below the source, and a file of user 3 in it: its owner in the container.
+/// With a tmpfs below the source, and a file of user 3 in each: their owners in the container.
 fn below(container: &mut Container, option: &str) -> anyhow::Result<Vec<String>> {
     bind(container, &["rbind", option], &both(mapping(0, 1000, 10)))?;
     let below = container.victim.join("below");
@@ -121,7 +121,8 @@ fn below(container: &mut Container, option: &str) -> anyhow::Result<Vec<String>>
     let seen = (|| {
         fs::write(below.join("file"), "")?;
         chown(below.join("file"), Some(3), Some(4))?;
-        let output = container.run_script("stat -c '%u %g' /mnt/below/file")?.success()?;
+        let output =
+            container.run_script("stat -c '%u %g' /mnt/file /mnt/below/file")?.success()?;
         Ok(output.words().into_iter().map(str::to_owned).collect())
     })();
     unmount(&below, UnmountFlags::DETACH)?;
@@ -129,12 +130,12 @@ fn below(container: &mut Container, option: &str) -> anyhow::Result<Vec<String>>
 }
 
 fn not_recursive(container: &mut Container) -> Test {
-    same!(below(container, "idmap")?, ["3", "4"]);
+    same!(below(container, "idmap")?, ["1003", "1004", "3", "4"]);
     Ok(())
 }
 
 fn recursive(container: &mut Container) -> Test {
-    same!(below(container, "ridmap")?, ["1003", "1004"]);
+    same!(below(container, "ridmap")?, ["1003", "1004", "1003", "1004"]);
     Ok(())
 }
 
@@ -181,6 +182,19 @@ fn without_any_mapping(container: &mut Container) -> Test {
 fn one_kind_of_mapping(container: &mut Container) -> Test {
     bind(container, &["bind", "idmap"], &[("uidMappings", mapping(0, 1000, 10))])?;
     container.create_refused(&[&pointer(container, "gidMappings"), "go together"])
+}
+
+/// Two mounts of one mapping, and one of another between them.
+fn several(container: &mut Container) -> Test {
+    for (destination, host) in [("/mnt", 1000), ("/mnt/other", 2000), ("/tmp", 1000)] {
+        bind(container, &["bind", "idmap"], &both(mapping(0, host, 10)))?;
+        let last = pointer(container, "destination");
+        container.set(&last, json!(destination));
+    }
+    fs::create_dir(container.victim.join("other"))?;
+    let script = "stat -c %u /mnt/file /mnt/other/file /tmp/file";
+    same!(container.run_script(script)?.success()?.lines(), ["1003", "2003", "1003"]);
+    Ok(())
 }
 
 fn nothing_is_left_of_the_namespace(container: &mut Container) -> Test {

@@ -145,10 +145,19 @@ pub enum SourceLink {
 /// The user namespace that maps the ids of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountIds {
-    /// Mappings of users and of groups; absent are those of the user namespace that is joined.
-    pub mappings: Option<(Vec<IdMapping>, Vec<IdMapping>)>,
+    /// Absent are those of the user namespace that is joined.
+    pub mappings: Option<IdMappings>,
     /// Whether the mounts below are mapped too (`ridmap`).
     pub recursive: bool,
+}
+
+/// Mappings of users and of groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdMappings {
+    /// Of users.
+    pub uids: Vec<IdMapping>,
+    /// Of groups.
+    pub gids: Vec<IdMapping>,
 }
 
 /// One entry of `mounts`.

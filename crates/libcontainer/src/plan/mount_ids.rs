@@ -4,7 +4,7 @@
 use libnamespaces::{IdMapping, Kind, Namespaces};
 use oci_spec::runtime::{LinuxIdMapping, Mount};
 
-use super::{MountIds, Violations, mappings};
+use super::{IdMappings, MountIds, Violations, mappings};
 
 /// `idmap` or `ridmap` among the options of a mount.
 pub(crate) struct MapIds {
@@ -45,9 +45,7 @@ pub(crate) fn plan(
     Some(MountIds { mappings, recursive })
 }
 
-type Mappings = (Vec<IdMapping>, Vec<IdMapping>);
-
-fn own_mappings(pointer: &str, mount: &Mount, found: &mut Violations) -> Option<Mappings> {
+fn own_mappings(pointer: &str, mount: &Mount, found: &mut Violations) -> Option<IdMappings> {
     let mut read = |name: &str, given: &Option<Vec<LinuxIdMapping>>| {
         let given = given.as_deref().unwrap_or_default();
         mappings::ranges(&format!("{pointer}/{name}"), given, found)
@@ -64,7 +62,7 @@ fn own_mappings(pointer: &str, mount: &Mount, found: &mut Violations) -> Option<
             found.add(&format!("{pointer}/{name}"), "[]", rule, "add it");
         }
     }
-    Some((uids, gids))
+    Some(IdMappings { uids, gids })
 }
 
 /// Without mappings of its own the mount has those of the user namespace (config.md, "Linux mount
@@ -73,17 +71,19 @@ fn of_the_container(
     option: &MapIds,
     namespaces: &Namespaces,
     found: &mut Violations,
-) -> Option<Mappings> {
+) -> Option<IdMappings> {
     if !namespaces.has(Kind::User) {
         let rule =
             "needs mappings of the mount or a user namespace (config.md, \"Linux mount options\")";
         found.add(&option.pointer, &option.text, rule, "add uidMappings and gidMappings");
     }
-    let own = (namespaces.uid_mappings.clone(), namespaces.gid_mappings.clone());
-    (!namespaces.joins(Kind::User)).then_some(own)
+    (!namespaces.joins(Kind::User)).then(|| IdMappings {
+        uids: namespaces.uid_mappings.clone(),
+        gids: namespaces.gid_mappings.clone(),
+    })
 }
 
-fn parse(pointer: &str, text: &str, namespaces: &Namespaces, found: &mut Violations) -> Mappings {
+fn parse(pointer: &str, text: &str, namespaces: &Namespaces, found: &mut Violations) -> IdMappings {
     let (mut uids, mut gids, mut wrong) = (Vec::new(), Vec::new(), None);
     for part in text.split(';') {
         let (list, ranges, container) = match part.split_once('=') {
@@ -107,7 +107,7 @@ fn parse(pointer: &str, text: &str, namespaces: &Namespaces, found: &mut Violati
     }
     mappings::check(pointer, &uids, found);
     mappings::check(pointer, &gids, found);
-    (uids, gids)
+    IdMappings { uids, gids }
 }
 
 /// One range; after `@` the second number is an id of the container.
@@ -136,13 +136,13 @@ fn absolute(id: u32, size: u32, container: &[IdMapping]) -> Result<u32, &'static
 mod tests {
     use libnamespaces::{IdMapping, Kind, KindSet, Namespaces};
 
-    use super::{Violations, parse};
+    use super::{IdMappings, Violations, parse};
 
     fn mapping(container: u32, host: u32, size: u32) -> IdMapping {
         IdMapping { container, host, size }
     }
 
-    fn parsed(text: &str) -> Option<(Vec<IdMapping>, Vec<IdMapping>)> {
+    fn parsed(text: &str) -> Option<IdMappings> {
         let namespaces = Namespaces {
             new: KindSet::EMPTY.with(Kind::User),
             uid_mappings: vec![mapping(0, 1000, 10), mapping(10, 5000, 10)],
@@ -156,9 +156,11 @@ mod tests {
 
     #[test]
     fn ranges_as_crun_writes_them() {
-        let expected = (vec![mapping(0, 1, 10), mapping(10, 11, 10)], vec![mapping(0, 100, 10)]);
+        let uids = vec![mapping(0, 1, 10), mapping(10, 11, 10)];
+        let expected = IdMappings { uids, gids: vec![mapping(0, 100, 10)] };
         assert_eq!(parsed("uids=0-1-10#10-11-10;gids=0-100-10"), Some(expected));
-        let expected = (vec![mapping(1, 5003, 7)], vec![mapping(0, 2000, 1)]);
+        let uids = vec![mapping(1, 5003, 7)];
+        let expected = IdMappings { uids, gids: vec![mapping(0, 2000, 1)] };
         assert_eq!(parsed("uids=@1-13-7;gids=@0-0-1"), Some(expected));
     }
 
