@@ -8,14 +8,14 @@ use libcontainer::Context;
 use crate::arguments::Globals;
 use crate::log;
 
-/// The context of every verb.
-pub(crate) fn context(globals: &Globals) -> anyhow::Result<Context> {
+/// The context of every verb. The caller has passed `inherited` descriptors from 3 on.
+pub(crate) fn context(globals: &Globals, inherited: u32) -> anyhow::Result<Context> {
     let root = globals.root.clone().unwrap_or_else(default_root);
     if root == Path::new("/") {
         bail!("--root / is not a directory for state; choose another");
     }
     let root = std::path::absolute(&root)?;
-    Ok(Context { root, warn: log::warn })
+    Ok(Context { root, inherited, warn: log::warn })
 }
 
 /// runc's rule, with aril's name: a user without privilege, and root of a user namespace who is

@@ -11,6 +11,8 @@ mod version;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // First of all: whatever is opened later is not the caller's.
+    let inherited = libcontainer::request::inherited();
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let cli = match arguments::parse(&arguments) {
         Ok(cli) => cli,
@@ -20,7 +22,7 @@ fn main() -> ExitCode {
     if let Err(error) = log::open(&cli.globals) {
         return fail(&format!("{error:#}"), is_exec);
     }
-    match commands::run(cli) {
+    match commands::run(cli, inherited) {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(&log::plain(&format!("{error:#}")), is_exec),
     }

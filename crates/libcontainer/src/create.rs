@@ -65,7 +65,7 @@ pub(crate) fn prepare(context: &Context, request: &request::Create) -> Result<Pr
     if context.root.join(&request.id).exists() {
         return Err(Error::new(ErrorKind::AlreadyExists, "container with given ID already exists"));
     }
-    files::check_preserved(request.preserve_fds)?;
+    files::check_preserved(request.preserve_fds, context.inherited)?;
     let bundle = absolute_bundle(&request.bundle)?;
     let loaded = spec::load(&bundle)?;
     loaded.warnings.iter().for_each(|warning| (context.warn)(warning));

@@ -25,7 +25,7 @@ use crate::{Error, ErrorKind, Result, Violation, console, files, init, serve, sp
 pub fn exec(context: &Context, request: &request::Exec) -> Result<u8> {
     let (directory, state) = state::load(context, &request.id)?;
     check(state.status(&directory), request)?;
-    files::check_preserved(request.preserve_fds)?;
+    files::check_preserved(request.preserve_fds, context.inherited)?;
     let process = plan_process(context, request, &state)?;
     if process.terminal.is_some() && request.detach && request.console_socket.is_none() {
         return Err(Error::new(

@@ -91,17 +91,17 @@ impl Files {
     }
 }
 
-/// Checks that the descriptors after the standard streams which the program is to keep are open.
+/// Checks that the caller has passed the descriptors after the standard streams which the program
+/// is to keep.
 ///
 /// # Errors
-/// Names the first that is not.
-pub(crate) fn check_preserved(count: u32) -> anyhow::Result<()> {
-    for fd in (3..).take(count as usize) {
-        ensure!(
-            Path::new(&format!("/proc/self/fd/{fd}")).is_symlink(),
-            "--preserve-fds {count}: file descriptor {fd} is not open"
-        );
-    }
+/// Names the first that it has not.
+pub(crate) fn check_preserved(count: u32, inherited: u32) -> anyhow::Result<()> {
+    ensure!(
+        count <= inherited,
+        "--preserve-fds {count}: file descriptor {} is not open",
+        u64::from(inherited) + 3
+    );
     Ok(())
 }
 

@@ -7,8 +7,19 @@ use std::path::PathBuf;
 pub struct Context {
     /// Where the containers' state directories are (`--root`).
     pub root: PathBuf,
+    /// How many descriptors from 3 on the caller has passed, as [`inherited`] counted them.
+    pub inherited: u32,
     /// Takes a warning: something worth saying that is not an error.
     pub warn: fn(&str),
+}
+
+/// How many descriptors from 3 on this process was started with, without a gap.
+///
+/// To be called before anything is opened: afterwards a number says no longer whose the file is,
+/// and one of the runtime's own would pass for one that the container is to have (CVE-2024-21626).
+#[must_use]
+pub fn inherited() -> u32 {
+    libsyscall::descriptors::open_from(3)
 }
 
 /// `create`, and the part of `run` that is the same.

@@ -1,8 +1,19 @@
-//! close_range(2): which file descriptors a program may use.
+//! Which file descriptors this process has, and which a program may use.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::{Result, check};
+
+/// How many descriptors are open from `first` on, without a gap.
+#[must_use]
+pub fn open_from(first: u32) -> u32 {
+    let is_open = |fd: &u32| {
+        // SAFETY: the call takes no pointer; a number that is no descriptor is EBADF.
+        check(unsafe { libc::syscall(libc::SYS_fcntl, *fd, libc::F_GETFD) }).is_ok()
+    };
+    let open = (first..i32::MAX.cast_unsigned()).take_while(is_open).count();
+    u32::try_from(open).unwrap_or(u32::MAX)
+}
 
 /// Marks every descriptor from `first` on close-on-exec.
 ///
@@ -37,4 +48,19 @@ fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
     // SAFETY: the call takes no pointer; what it closes is not used again, as the callers say.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+
+    use super::open_from;
+
+    #[test]
+    fn what_is_open_is_counted_up_to_the_first_gap() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let number = file.as_raw_fd().cast_unsigned();
+        assert!(open_from(number) >= 1);
+        assert_eq!(open_from(1 << 30), 0);
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
@@ -17,7 +17,8 @@ cases!("descriptors":
     cve_2024_21626_cwd, cve_2024_21626_linked_cwd, cve_2024_21626_exec_cwd, cve_2024_21626_program,
     cve_2024_21626_program_of_created, cve_2024_21626_program_by_inherited,
     cve_2024_21626_program_in_path, cve_2024_21626_interpreter, cve_2024_21626_exec_program,
-    cve_2024_21626_passwd, cve_2024_21626_hook,
+    cve_2024_21626_passwd, cve_2024_21626_hook, cve_2024_21626_preserved_by_create,
+    cve_2024_21626_preserved_by_exec, cve_2024_21626_stale_listen_fds, listen_fds,
 );
 
 /// Says where it is: inside, the working directory has a name and the root is the container's.
@@ -129,7 +130,7 @@ fn cve_2024_21626_program_by_inherited(container: &mut Container) -> Test {
     container.set("/process/args", json!([path, ESCAPE[0], ESCAPE[1]]));
     container.save()?;
     let run = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
-    let mut command = std::process::Command::new("sh");
+    let mut command = Command::new("sh");
     command.args(["-c", "exec \"$@\" 9< /", "sh"]).arg(run.get_program()).args(run.get_args());
     caught(&container.finish_command(command, Stdio::null())?)
 }
@@ -201,4 +202,78 @@ fn cve_2024_21626_hook(container: &mut Container) -> Test {
         ensure!(output.code != 0, "{path}: there is no such hook: {output:?}");
     }
     Ok(())
+}
+
+/// Descriptors to keep that the caller has not passed are not the runtime's own of these numbers.
+fn cve_2024_21626_preserved_by_create(container: &mut Container) -> Test {
+    host_program(container)?;
+    for (count, path) in (1..9).zip(ways_out(container, "busybox")) {
+        container.set("/process/args", json!([path, ESCAPE[0], ESCAPE[1]]));
+        caught(&container.run_with(&["--preserve-fds", &count.to_string()])?).context(path)?;
+    }
+    Ok(())
+}
+
+fn cve_2024_21626_preserved_by_exec(container: &mut Container) -> Test {
+    host_program(container)?;
+    container.start_idle()?;
+    for (count, path) in (1..9).zip(ways_out(container, "busybox")) {
+        let output = container
+            .exec_with(&["--preserve-fds", &count.to_string()], &[&path, ESCAPE[0], ESCAPE[1]])?;
+        caught(&output).context(path)?;
+    }
+    Ok(())
+}
+
+/// Prints which descriptors beside the standard streams are open, without opening any.
+const OPEN: &str =
+    "for fd in 3 4 5 6 7 8 9; do if [ -e /proc/self/fd/$fd ]; then echo $fd; fi; done";
+
+/// `LISTEN_FDS` is for the process that `LISTEN_PID` names (sd_listen_fds(3)).
+fn cve_2024_21626_stale_listen_fds(container: &mut Container) -> Test {
+    container.script(OPEN);
+    container.save()?;
+    let bundle = container.bundle();
+    let run = ["run", "--bundle", &bundle, &container.id];
+    for pid in [None, Some("1")] {
+        let mut command = container.command(&run);
+        command.env("LISTEN_FDS", "1").envs(pid.map(|pid| ("LISTEN_PID", pid)));
+        // What the caller has left open is not meant either.
+        for redirection in ["", "3< /"] {
+            let output = with_shell(container, &command, "", redirection)?.success()?;
+            same!(output.stdout, "");
+        }
+    }
+    container.start_idle()?;
+    let mut command = container.command(&["exec", &container.id, "sh", "-c", OPEN]);
+    command.env("LISTEN_FDS", "1");
+    for redirection in ["", "3< /"] {
+        same!(with_shell(container, &command, "", redirection)?.success()?.stdout, "");
+    }
+    Ok(())
+}
+
+fn listen_fds(container: &mut Container) -> Test {
+    container.script(OPEN);
+    container.save()?;
+    let bundle = container.bundle();
+    let mut command = container.command(&["run", "--bundle", &bundle, &container.id]);
+    command.env("LISTEN_FDS", "1");
+    let passed = with_shell(container, &command, "LISTEN_PID=$$", "3< /dev/zero 4< /dev/zero")?;
+    same!(passed.success()?.lines(), ["3"]);
+    with_shell(container, &command, "LISTEN_PID=$$", "")?.fails(1, &["descriptor 3 is not open"])
+}
+
+/// Runs `command` by a shell, with an `assignment` of a variable and a `redirection` of descriptors.
+fn with_shell(
+    container: &Container,
+    command: &Command,
+    assignment: &str,
+    redirection: &str,
+) -> anyhow::Result<Output> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{assignment} exec \"$@\" {redirection}"), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    container.finish_command(shell, Stdio::null())
 }

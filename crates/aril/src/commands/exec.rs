@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context, exec: Exec) -> anyhow::Result<u8> {
         detach: exec.detach,
         pid_file: exec.pid_file,
         console_socket: exec.console_socket,
-        preserve_fds: exec.preserve_fds + super::listening(),
+        preserve_fds: exec.preserve_fds.saturating_add(super::listening()),
     };
     Ok(libcontainer::exec(context, &request)?)
 }

@@ -17,8 +17,9 @@ use serde::Serialize;
 use crate::arguments::{Cli, Command, Create, Run};
 use crate::{globals, version};
 
-/// Runs the command. The program's exit code.
-pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
+/// Runs the command of a caller that has passed `inherited` descriptors from 3 on. The program's
+/// exit code.
+pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
     if cli.version {
         let program = std::env::args_os().next().unwrap_or_default();
         print(&version::text(Path::new(&program)))?;
@@ -34,7 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
     if matches!(command, Command::Create(_) | Command::Run(_)) {
         globals::refuse_other_managers(&cli.globals)?;
     }
-    let context = &globals::context(&cli.globals)?;
+    let context = &globals::context(&cli.globals, inherited)?;
     match command {
         Command::Create(create) => libcontainer::create(context, &creation(create)?)?,
         Command::Run(run) => return Ok(libcontainer::run(context, &running(run)?)?),
@@ -64,7 +65,7 @@ fn creation(create: Create) -> anyhow::Result<request::Create> {
         pid_file: create.pid_file,
         no_pivot: create.no_pivot,
         no_new_keyring: create.no_new_keyring,
-        preserve_fds: create.preserve_fds + listening(),
+        preserve_fds: create.preserve_fds.saturating_add(listening()),
     })
 }
 
@@ -73,9 +74,12 @@ fn running(run: Run) -> anyhow::Result<request::Run> {
     Ok(request::Run { create: creation(create)?, detach, keep, no_subreaper })
 }
 
-/// Sockets that systemd passes come after the three standard streams (sd_listen_fds(3)).
+/// Sockets that systemd passes come after the three standard streams. They are this process's only
+/// if `LISTEN_PID` is; else the variables are left from somebody else (sd_listen_fds(3)).
 fn listening() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let ours = number("LISTEN_PID") == Some(std::process::id());
+    number("LISTEN_FDS").filter(|_| ours).unwrap_or(0)
 }
 
 /// Prints a document as runc does: two spaces for each level.
