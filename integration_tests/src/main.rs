@@ -4,6 +4,8 @@
 //! name contains one of the filters. A test named in FILE is expected to fail, in the way and for
 //! the rule given there; one that passes all the same is a failure. Skips say why. The last line
 //! is `N passed, N failed, N skipped`.
+//!
+//! `integration_tests --hostile ...` is the hostile program that some tests run in a container.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
 mod cases;
@@ -11,6 +13,7 @@ mod command;
 mod config;
 mod container;
 mod differences;
+mod hostile;
 mod leftovers;
 mod suite;
 mod view;
@@ -33,18 +36,26 @@ struct Request {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, rest @ ..] = &arguments[..]
+        && flag == hostile::FLAG
+    {
+        return hostile::run(rest).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
+    }
+    match run(arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("integration_tests: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
 }
 
-fn run() -> anyhow::Result<bool> {
-    let request = parse(std::env::args().skip(1))?;
+fn fail(error: &anyhow::Error) -> ExitCode {
+    println!("integration_tests: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn run(arguments: Vec<String>) -> anyhow::Result<bool> {
+    let request = parse(arguments.into_iter())?;
     let cases = select(&request.filters)?;
     let known = |name: &str| cases::all().iter().any(|case| case.name == name);
     let differences = request.differences.map(|path| Differences::load(&path, request.view, known));

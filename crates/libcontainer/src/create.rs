@@ -195,11 +195,7 @@ fn spawn_init(
     (cgroup, start): (Option<OwnedFd>, Option<OwnedFd>),
 ) -> anyhow::Result<(RuntimeEnd, Child)> {
     let (runtime_end, init_end) = libchannel::pair()?;
-    // Nobody in the container may look into this process or its copies until they are the program
-    // (CVE-2016-9962); execve(2) makes a process dumpable again.
-    prctl::set_dumpable(false)
-        .map_err(rustix::io::Errno::from_raw_os_error)
-        .context("become non-dumpable: prctl")?;
+    init::become_non_dumpable()?;
     let cgroup = cgroup.as_ref().map(|directory| directory.as_fd());
     match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
         Spawned::Runtime(child) => Ok((runtime_end, child)),

@@ -4,18 +4,19 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
-use libnamespaces::{Child, Joined, Kind, NamespaceFiles, Namespaces, Spawned, decide, spawn};
+use libnamespaces::{Child, Expected, Forked, Joiner, Kind, NamespaceFiles};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
 use rustix::fs::{Mode, OFlags};
 
 use crate::create::{adjust_oom_score, write_pid_file};
 use crate::host::Host;
+use crate::init::{self, Exec};
 use crate::plan::{self, Process};
 use crate::protocol::{Event, Reply, RuntimeEnd};
 use crate::request::{self, Context};
 use crate::state::{self, State, Status};
 use crate::supervise::Foreground;
-use crate::{Error, ErrorKind, Result, Violation, console, files, init, serve, spec};
+use crate::{Error, ErrorKind, Result, Violation, console, files, serve, spec};
 
 /// Runs a process in a container. In the foreground its exit code, or 128 and the signal that
 /// ended it; detached, zero as soon as it runs.
@@ -164,31 +165,42 @@ fn spawn_process(
         location = location.below(Path::new(path))?;
     }
     let entry = libcgroups::manager(&location).entry()?;
-    let joined = state.namespaces.iter().map(|kind| Joined { kind, path: "".into(), index: 0 });
-    let namespaces = Namespaces { joined: joined.collect(), ..Namespaces::default() };
-    let (way, kinds) = (decide(&namespaces), state.namespaces);
+    let kinds = state.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
-    let files = NamespaceFiles::of_process(pidfd, kinds);
+    let namespaces = NamespaceFiles::of_process(pidfd, kinds);
     let (runtime_end, init_end) = libchannel::pair().map_err(anyhow::Error::new)?;
-    prctl::set_dumpable(false)
-        .map_err(rustix::io::Errno::from_raw_os_error)
-        .context("become non-dumpable: prctl")?;
+    init::become_non_dumpable()?;
+    init::run_on(process.affinity.initial, "initial")?;
     let cgroup: Option<&OwnedFd> = entry.directory.as_ref();
     let cgroup = cgroup.map(|directory| directory.as_fd());
-    init::run_on(process.affinity.initial, "initial")?;
-    match spawn(&way, &namespaces, &files, cgroup).map_err(anyhow::Error::new)? {
-        Spawned::Runtime(child) => Ok((runtime_end, child)),
-        Spawned::Init => {
-            drop(runtime_end);
-            let joins = (&files, way.init_joins());
-            init::run_exec(
-                (process, &confinement),
-                (&entry.procs, joins, root),
-                &init_end,
-                request.preserve_fds,
-            )
+    match Joiner::fork(cgroup).map_err(anyhow::Error::new)? {
+        Forked::Runtime(expected) => {
+            drop(init_end);
+            let child = child_of(expected, &runtime_end).context("exec failed")?;
+            Ok((runtime_end, child))
+        }
+        Forked::Joiner(joiner) => {
+            let exec = Exec {
+                process,
+                confinement: &confinement,
+                cgroup_procs: &entry.procs,
+                namespaces: &namespaces,
+                kinds,
+                root,
+                channel: init_end,
+                preserve_fds: request.preserve_fds,
+            };
+            init::run_exec(&exec, joiner)
         }
     }
+}
+
+/// The process that the joiner clones. What the joiner met it says where init would.
+fn child_of(expected: Expected, channel: &RuntimeEnd) -> anyhow::Result<Child> {
+    expected.child().or_else(|lost| {
+        serve::wait_for_program(channel)?;
+        Err(lost.into())
+    })
 }
 
 /// The root of a container without a mount namespace is no more than that of its init.

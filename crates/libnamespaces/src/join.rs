@@ -100,17 +100,21 @@ fn enter(kind: Kind, file: &OwnedFd) -> Result<(), Error> {
 }
 
 /// Takes uid 0 and gid 0 of the user namespace just entered or made: until then the process has
-/// the overflow ids, and files it makes cannot be owned.
+/// the overflow ids, and files it makes cannot be owned. It is not dumpable then: a change of ids
+/// undoes that where `fs.suid_dumpable` says so (proc_sys_fs(5)).
 ///
 /// # Errors
-/// Those of setresuid(2) and setresgid(2).
+/// Those of setresuid(2), setresgid(2) and prctl(2).
 pub fn become_root() -> Result<(), Error> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
     let (gid, uid) = (rustix::process::Gid::ROOT, rustix::process::Uid::ROOT);
     set_thread_res_gid(gid, gid, gid)
         .map_err(Error::call("become root of the user namespace: setresgid"))?;
     set_thread_res_uid(uid, uid, uid)
-        .map_err(Error::call("become root of the user namespace: setresuid"))
+        .map_err(Error::call("become root of the user namespace: setresuid"))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(Error::call("become non-dumpable: prctl"))
 }
 
 /// nix's error number as rustix's.

@@ -7,6 +7,7 @@
 mod decision;
 mod error;
 mod join;
+mod joiner;
 mod kind;
 mod mapping;
 mod network_device;
@@ -18,6 +19,7 @@ mod spawn;
 pub use decision::{Spawn, decide};
 pub use error::Error;
 pub use join::{NamespaceFiles, become_root};
+pub use joiner::{Expected, Forked, Joiner};
 pub use kind::{Kind, KindSet};
 pub use mapping::{user_namespace, write_id_mappings};
 pub use network_device::{MovedDevices, NetworkDevice};

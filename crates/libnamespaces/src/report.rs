@@ -1,6 +1,6 @@
 //! The joiner's one word to the runtime: init's pidfd, or what failed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libsyscall::packet;
 use rustix::io::Errno;
@@ -49,5 +49,11 @@ impl Report {
                 errno: Errno::from_raw_os_error(number),
             }),
         }
+    }
+}
+
+impl AsFd for Report {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

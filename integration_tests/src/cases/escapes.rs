@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Test, cases, same};
 use crate::command::{Output, wait_until};
@@ -18,7 +18,8 @@ use crate::config;
 use crate::container::Container;
 
 cases!("escapes":
-    cve_2016_3697_numeric_user, cve_2016_9962_init_is_not_dumpable, cve_2016_9962_exec_process_is_not_dumpable, cve_2019_5736_own_binary,
+    cve_2016_3697_numeric_user, cve_2016_9962_init_is_not_dumpable, cve_2016_9962_exec_process_is_not_dumpable,
+    cve_2016_9962_exec_process_of_a_user_is_not_dumpable, cve_2019_5736_own_binary,
     cve_2019_5736_interpreter_is_self, cve_2019_16884_fake_proc, cve_2019_16884_tmpfs_on_proc,
     cve_2019_18837_linked_destination, cve_2019_19921_linked_proc, cve_2019_19921_linked_sys,
     cve_2021_30465_race, cve_2021_43784_long_netlink, cve_2022_0811_sysctl_value,
@@ -57,8 +58,8 @@ const FOLLOW: &str = r#"
     done
     true"#;
 
-fn follow(container: &Container) -> anyhow::Result<Output> {
-    container.exec(&["sh", "-c", FOLLOW])?.success()
+fn follow(container: &Container, flags: &[&str]) -> anyhow::Result<Output> {
+    container.exec_with(flags, &["sh", "-c", FOLLOW])?.success()
 }
 
 fn powerful(container: &mut Container) {
@@ -70,15 +71,50 @@ fn powerful(container: &mut Container) {
 fn cve_2016_9962_init_is_not_dumpable(container: &mut Container) -> Test {
     powerful(container);
     container.create()?.success()?;
-    same!(follow(container)?.lines(), ["1"]);
+    same!(follow(container, &[])?.lines(), ["1"]);
     Ok(())
 }
 
 fn cve_2016_9962_exec_process_is_not_dumpable(container: &mut Container) -> Test {
     powerful(container);
     container.start_idle()?;
-    // It takes a while to look for a program in so many directories.
+    exec_process_is_not_dumpable(container, container.config["process"].clone(), &[])
+}
+
+/// A sysctl of the machine, put back whatever happens.
+struct Sysctl {
+    path: &'static str,
+    before: String,
+}
+
+impl Sysctl {
+    fn set(path: &'static str, value: &str) -> anyhow::Result<Self> {
+        let before = fs::read_to_string(path)?;
+        fs::write(path, value)?;
+        Ok(Self { path, before })
+    }
+}
+
+impl Drop for Sysctl {
+    fn drop(&mut self) {
+        let _ = fs::write(self.path, &self.before);
+    }
+}
+
+/// Where `fs.suid_dumpable` is 1 a change of ids makes a process dumpable (proc_sys_fs(5)).
+fn cve_2016_9962_exec_process_of_a_user_is_not_dumpable(container: &mut Container) -> Test {
+    powerful(container);
+    container.start_idle()?;
+    let _restored = Sysctl::set("/proc/sys/fs/suid_dumpable", "1")?;
     let mut process = container.config["process"].clone();
+    process["user"] = json!({ "uid": 1000, "gid": 1000 });
+    process["capabilities"] = json!({});
+    exec_process_is_not_dumpable(container, process, &["--user", "1000:1000"])
+}
+
+/// Looks at `process` with an exec process of `flags` before it is its program.
+fn exec_process_is_not_dumpable(container: &Container, mut process: Value, flags: &[&str]) -> Test {
+    // It takes a while to look for a program in so many directories.
     process["args"] = json!(["nowhere"]);
     process["env"] = json!([format!("PATH={}", "/etc:".repeat(2_000_000))]);
     let file = container.directory.join("process.json");
@@ -88,7 +124,7 @@ fn cve_2016_9962_exec_process_is_not_dumpable(container: &mut Container) -> Test
     let mut exec = exec.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let mut seen = String::new();
     while seen.is_empty() && exec.try_wait()?.is_none() {
-        seen = follow(container)?.stdout;
+        seen = follow(container, flags)?.stdout;
     }
     exec.wait()?;
     ensure!(!seen.is_empty(), "the exec process was not seen");

@@ -12,6 +12,7 @@ mod escapes;
 mod exec;
 mod hook_failures;
 mod hooks;
+mod hostile;
 mod idmapped_mounts;
 mod ids;
 mod lifecycle;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Case> {
         exec::CASES,
         hook_failures::CASES,
         hooks::CASES,
+        hostile::CASES,
         idmapped_mounts::CASES,
         ids::CASES,
         lifecycle::CASES,

@@ -68,7 +68,7 @@ fn read_until(master: &mut File, word: &str) -> anyhow::Result<String> {
 }
 
 /// Runs a command that connects to the socket at `path`: its output, and the master if it succeeds.
-fn with_socket(
+pub(super) fn with_socket(
     container: &Container,
     run: impl Fn(&str) -> anyhow::Result<Output>,
 ) -> anyhow::Result<(Output, Option<File>)> {

@@ -12,6 +12,15 @@ use crate::plan::{Capabilities, Confinement, MemoryPolicy, Process};
 /// What the user namespace's owner may need but a program without it must not have while waiting.
 const SYS_ADMIN: u64 = 1 << 21;
 
+/// Lets nobody in the container look into this process and its copies until they are the program
+/// (CVE-2016-9962), but who has `CAP_SYS_PTRACE` over them. execve(2) makes a process dumpable
+/// again, and where `fs.suid_dumpable` says so a change of ids (proc_sys_fs(5)).
+pub(crate) fn become_non_dumpable() -> anyhow::Result<()> {
+    prctl::set_dumpable(false)
+        .map_err(rustix::io::Errno::from_raw_os_error)
+        .context("become non-dumpable: prctl")
+}
+
 /// Everything of the identity that does not need to come after the seccomp filter.
 ///
 /// Capabilities are kept across the change of user (`PR_SET_KEEPCAPS`) and cut to the permitted
@@ -44,6 +53,7 @@ pub(crate) fn take_on(
     drop_bounding(process.capabilities.bounding)?;
     caps::securebits::set_keepcaps(true).context("keep capabilities: prctl")?;
     take_groups_and_user(process, root)?;
+    become_non_dumpable()?;
     caps::securebits::set_keepcaps(false).context("drop capabilities: prctl")?;
     if let Some(mask) = process.umask {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));

@@ -3,6 +3,7 @@
 
 mod copy_up;
 mod devices;
+mod exec;
 mod identity;
 mod mounts;
 mod program;
@@ -17,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::Context as _;
 use libchannel::Channel;
-use libnamespaces::{Kind, KindSet, NamespaceFiles};
+use libnamespaces::Kind;
 use libsyscall::clone::exit_now;
 use nix::sched::unshare;
 use rustix::fs::Mode;
@@ -30,6 +31,8 @@ use crate::hooks;
 use crate::plan::{Confinement, NumberSet, Plan, Process};
 use crate::protocol::{Event, Failure, InitEnd, Reply, Stage};
 use crate::state::{State, Status};
+pub(crate) use exec::{Exec, run_exec};
+pub(crate) use identity::become_non_dumpable;
 use root::Root;
 use terminal::Pty;
 
@@ -49,16 +52,21 @@ pub(crate) struct Init<'a> {
 
 /// Runs init; its failure goes to whoever waits: the runtime, or `start`.
 pub(crate) fn run(mut init: Init<'_>) -> ! {
-    let outcome = catch_unwind(AssertUnwindSafe(|| become_container(&mut init)));
-    let failure = match outcome {
-        Ok(Ok(never)) => match never {},
-        Ok(Err(failure)) => failure,
-        Err(_) => {
-            failure(Stage::Program, &anyhow::Error::msg("init panicked; this is a defect of aril"))
-        }
-    };
+    let failure = failure_of(|| become_container(&mut init));
     let _ = init.channel.send(&Event::Failed(failure), &[]);
     exit_now(1)
+}
+
+/// Runs `body`, which leaves by execve(2) or fails.
+fn failure_of(body: impl FnOnce() -> Result<Infallible, Failure>) -> Failure {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(failure)) => failure,
+        Err(_) => failure(
+            Stage::Program,
+            &anyhow::Error::msg("the process panicked; this is a defect of aril"),
+        ),
+    }
 }
 
 /// The container, top to bottom.
@@ -77,7 +85,8 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     run_hooks(&plan.hooks.create_container, init.state, Status::Creating).at(Stage::Hooks)?;
     change_root(plan, &root).at(Stage::Pivot)?;
     seal::seal(plan, &root, files, later).at(Stage::Seal)?;
-    take_terminal(plan.process.as_ref(), pty, &root, &init.channel).at(Stage::Terminal)?;
+    let master = take_streams(plan.process.as_ref(), pty, &root).at(Stage::Terminal)?;
+    take_terminal(master, &init.channel).at(Stage::Terminal)?;
     rustix::process::umask(inherited_mask);
     let kept = [Some(init.channel.as_fd()), init.start.as_ref().map(OwnedFd::as_fd)];
     let_go_of_host(&root, kept, plan.preserve_fds).at(Stage::Program)?;
@@ -85,38 +94,6 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     wait_for_start(init).at(Stage::Program)?;
     run_hooks(&plan.hooks.start_container, init.state, Status::Created).at(Stage::StartHooks)?;
     execute(plan.process.as_ref(), &plan.confinement, program)
-}
-
-/// An exec process: the same end as init's, in a container that exists.
-pub(crate) fn run_exec(
-    (process, confinement): (&Process, &Confinement),
-    (cgroups, joins, root): (&[OwnedFd], (&NamespaceFiles, KindSet), Option<OwnedFd>),
-    channel: &InitEnd,
-    preserve_fds: u32,
-) -> ! {
-    let outcome = catch_unwind(AssertUnwindSafe(move || -> Result<Infallible, Failure> {
-        enter_cgroups(cgroups).at(Stage::Session)?;
-        run_on(process.affinity.last, "final").at(Stage::Session)?;
-        new_session().at(Stage::Session)?;
-        joins.0.join(joins.1).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
-        let root = container_root(root).at(Stage::Rootfs)?;
-        let pty = open_terminal(Some(process), &root, false).at(Stage::Terminal)?;
-        take_terminal(Some(process), pty, &root, channel).at(Stage::Terminal)?;
-        let_go_of_host(&root, [Some(channel.as_fd()), None], preserve_fds).at(Stage::Program)?;
-        let program = prepare(Some(process), confinement, &root)?;
-        channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
-        execute(Some(process), confinement, program)
-    }));
-    let failure = match outcome {
-        Ok(Ok(never)) => match never {},
-        Ok(Err(failure)) => failure,
-        Err(_) => failure(
-            Stage::Program,
-            &anyhow::Error::msg("the exec process panicked; this is a defect of aril"),
-        ),
-    };
-    let _ = channel.send(&Event::Failed(failure), &[]);
-    exit_now(1)
 }
 
 fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
@@ -229,14 +206,6 @@ fn change_root(plan: &Plan, root: &Root) -> anyhow::Result<()> {
     }
 }
 
-/// The root of an exec process: that of the mount namespace it joined, or the one given.
-fn container_root(given: Option<OwnedFd>) -> anyhow::Result<Root> {
-    let Some(given) = given else { return Root::own() };
-    let root = Root::new(given);
-    root.enter()?;
-    Ok(root)
-}
-
 fn open_terminal(
     process: Option<&Process>,
     root: &Root,
@@ -267,21 +236,25 @@ fn run_hooks(hooks: &[crate::plan::Hook], state: &State, status: Status) -> anyh
     hooks::run(hooks, &state.hook_document(status, pid), None)
 }
 
-fn take_terminal(
+/// Gives the program its standard streams: those of the terminal, whose master is left, or the
+/// runtime's.
+fn take_streams(
     process: Option<&Process>,
     pty: Option<Pty>,
     root: &Root,
-    channel: &InitEnd,
-) -> anyhow::Result<()> {
-    let Some(process) = process else { return Ok(()) };
+) -> anyhow::Result<Option<OwnedFd>> {
+    let Some(process) = process else { return Ok(None) };
     match pty {
-        Some(pty) => {
-            let sent = channel.ask(&Event::Terminal, &[pty.master.as_fd()]);
-            sent.context("the runtime is gone")?;
-            pty.take(process.uid)
-        }
-        None => terminal::adopt_streams(root, process.uid),
+        Some(pty) => pty.become_streams(process.uid).map(Some),
+        None => terminal::adopt_streams(root, process.uid).map(|()| None),
     }
+}
+
+/// Hands the terminal's master over, and makes it the terminal of this session.
+fn take_terminal(master: Option<OwnedFd>, channel: &InitEnd) -> anyhow::Result<()> {
+    let Some(master) = master else { return Ok(()) };
+    channel.ask(&Event::Terminal, &[master.as_fd()]).context("the runtime is gone")?;
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).context("take the terminal: TIOCSCTTY")
 }
 
 /// Closes everything but the root, the sockets and what the program is to keep.

@@ -19,7 +19,7 @@ const DEVPTS_MAGIC: u64 = 0x1cd1;
 /// A pty pair.
 pub(crate) struct Pty {
     /// The side of whoever shows the terminal.
-    pub master: OwnedFd,
+    master: OwnedFd,
     slave: OwnedFd,
 }
 
@@ -66,14 +66,14 @@ impl Pty {
         attach(&tree, &place).context("/dev/console: move_mount")
     }
 
-    /// Makes the slave the controlling terminal and the standard streams, owned by `uid`.
-    pub(crate) fn take(self, uid: u32) -> anyhow::Result<()> {
+    /// Makes the slave the standard streams, owned by `uid`. The master is left.
+    pub(crate) fn become_streams(self, uid: u32) -> anyhow::Result<OwnedFd> {
         fchown(&self.slave, Some(Uid::from_raw(uid)), None::<Gid>)
             .context("own the terminal: fchown")?;
-        rustix::process::ioctl_tiocsctty(&self.slave).context("take the terminal: TIOCSCTTY")?;
         rustix::stdio::dup2_stdin(&self.slave).context("dup2")?;
         rustix::stdio::dup2_stdout(&self.slave).context("dup2")?;
-        rustix::stdio::dup2_stderr(&self.slave).context("dup2")
+        rustix::stdio::dup2_stderr(&self.slave).context("dup2")?;
+        Ok(self.master)
     }
 }
 

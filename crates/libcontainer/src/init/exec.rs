@@ -1,0 +1,90 @@
+//! An exec process: the same end as init's, in a container that exists.
+//!
+//! The container sees it from the moment at which the joiner clones it, and a program there with
+//! `CAP_SYS_PTRACE` may follow the links of its /proc/PID, non-dumpable or not. So all that leads to
+//! the host is done in the joiner, which is outside: what is cloned has the container's root, and
+//! no descriptors but the channel, the terminal and those that the program is to keep.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::Context as _;
+use libnamespaces::{Joiner, KindSet, NamespaceFiles};
+use libsyscall::clone::exit_now;
+use nix::sched::CloneFlags;
+
+use super::root::Root;
+use super::{At as _, enter_cgroups, execute, failure_of, new_session, open_terminal, prepare};
+use super::{run_on, take_streams, take_terminal};
+use crate::plan::{Confinement, Process};
+use crate::protocol::{Event, Failure, InitEnd, Stage};
+
+/// What an exec process is given.
+#[derive(Debug)]
+pub(crate) struct Exec<'a> {
+    /// What it is to be.
+    pub process: &'a Process,
+    /// What every process of the container has.
+    pub confinement: &'a Confinement,
+    /// cgroup.procs of each v1 hierarchy.
+    pub cgroup_procs: &'a [OwnedFd],
+    /// The container's namespaces.
+    pub namespaces: &'a NamespaceFiles,
+    /// Which of them to join.
+    pub kinds: KindSet,
+    /// The container's root, where that is not its mount namespace's.
+    pub root: Option<OwnedFd>,
+    /// Its end of the channel.
+    pub channel: InitEnd,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+}
+
+/// Runs the joiner, then in its child the exec process; a failure goes to the runtime.
+pub(crate) fn run_exec(exec: &Exec<'_>, joiner: Joiner) -> ! {
+    let failure = failure_of(|| {
+        let master = join(exec, joiner)?;
+        become_program(exec, master)
+    });
+    let _ = exec.channel.send(&Event::Failed(failure), &[]);
+    exit_now(1)
+}
+
+/// The joiner. Returns in its child, with the terminal's master.
+fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
+    enter_cgroups(exec.cgroup_procs).at(Stage::Session)?;
+    run_on(exec.process.affinity.last, "final").at(Stage::Session)?;
+    exec.namespaces.join(exec.kinds).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
+    let master = {
+        let root = container_root(exec.root.as_ref()).at(Stage::Rootfs)?;
+        let pty = open_terminal(Some(exec.process), &root, false).at(Stage::Terminal)?;
+        take_streams(Some(exec.process), pty, &root).at(Stage::Terminal)?
+    };
+    let own = [exec.channel.as_fd(), joiner.descriptor()];
+    let kept: Vec<_> = own.into_iter().chain(master.as_ref().map(OwnedFd::as_fd)).collect();
+    libsyscall::descriptors::close_all_but(3 + exec.preserve_fds, &kept)
+        .context("close_range")
+        .at(Stage::Program)?;
+    let cloned = joiner.clone_child(CloneFlags::empty()).map_err(anyhow::Error::new);
+    cloned.at(Stage::Namespaces)?;
+    Ok(master)
+}
+
+/// The exec process itself.
+fn become_program(exec: &Exec<'_>, master: Option<OwnedFd>) -> Result<Infallible, Failure> {
+    new_session().at(Stage::Session)?;
+    take_terminal(master, &exec.channel).at(Stage::Terminal)?;
+    let root = Root::own().at(Stage::Rootfs)?;
+    let program = prepare(Some(exec.process), exec.confinement, &root)?;
+    exec.channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
+    execute(Some(exec.process), exec.confinement, program)
+}
+
+/// The root of the mount namespace that was joined, or the one given, entered.
+fn container_root(given: Option<&OwnedFd>) -> anyhow::Result<Root> {
+    if let Some(given) = given {
+        rustix::process::fchdir(given).context("fchdir to the root filesystem")?;
+        rustix::process::chroot(c".").context("chroot")?;
+    }
+    Root::own()
+}

@@ -1,0 +1,99 @@
+//! The joiner: a process in between, which enters and makes what only children see, clones the
+//! container's process as its own sibling, says so, and ends.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use libsyscall::clone::{Cloned, clone3, exit_now};
+use nix::sched::CloneFlags;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+use crate::report::Report;
+use crate::{Child, Error};
+
+/// Which process has returned from [`Joiner::fork`].
+#[derive(Debug)]
+pub enum Forked {
+    /// The caller.
+    Runtime(Expected),
+    /// The joiner. It must end by [`Joiner::clone_child`] or [`exit_now`].
+    Joiner(Joiner),
+}
+
+/// The joiner's own end.
+#[derive(Debug)]
+pub struct Joiner {
+    report: Report,
+}
+
+/// The runtime's end: the child that is to come.
+#[derive(Debug)]
+pub struct Expected {
+    report: Report,
+    joiner: OwnedFd,
+}
+
+impl Joiner {
+    /// Forks the joiner, straight into `cgroup` (a cgroup v2 directory) if there is one.
+    ///
+    /// # Errors
+    /// Those of socketpair(2) and clone3(2).
+    pub fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Error> {
+        let (reader, writer) = Report::pair()?;
+        Ok(match clone_into(CloneFlags::empty(), cgroup)? {
+            Cloned::Parent { pidfd, .. } => {
+                Forked::Runtime(Expected { report: reader, joiner: pidfd })
+            }
+            Cloned::Child => Forked::Joiner(Self { report: writer }),
+        })
+    }
+
+    /// Clones the container's process with the namespaces of `flags`, as a child of the runtime.
+    /// Returns in that process; the joiner reports it and ends.
+    ///
+    /// # Errors
+    /// Those of clone3(2), in the joiner.
+    pub fn clone_child(&self, flags: CloneFlags) -> Result<(), Error> {
+        match clone_into(flags | CloneFlags::CLONE_PARENT, None)? {
+            Cloned::Child => Ok(()),
+            Cloned::Parent { pid, pidfd } => {
+                let sent = self.report.send_child(pid, &pidfd);
+                exit_now(i32::from(sent.is_err()))
+            }
+        }
+    }
+
+    /// Reports what failed, and ends.
+    pub fn fail(&self, error: &Error) -> ! {
+        // Who does not hear it sees the end of the joiner.
+        let _ = self.report.send_error(error);
+        exit_now(1)
+    }
+
+    /// What [`Joiner::clone_child`] needs to find open.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+}
+
+impl Expected {
+    /// Waits for the joiner's report and its end.
+    ///
+    /// # Errors
+    /// What the joiner reported, or [`Error::JoinerLost`] if it ended without a word.
+    pub fn child(self) -> Result<Child, Error> {
+        let report = self.report.receive();
+        waitid(WaitId::PidFd(self.joiner.as_fd()), WaitIdOptions::EXITED)
+            .map_err(Error::call("wait for the process that joins the namespaces: waitid"))?;
+        report
+    }
+}
+
+/// clone3(2) with namespaces and a cgroup.
+pub(crate) fn clone_into(
+    flags: CloneFlags,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Cloned, Error> {
+    clone3(u64::from(flags.bits() as u32), cgroup)
+        .map_err(Error::call("create the container's first process: clone3"))
+}
