@@ -55,6 +55,9 @@ pub(crate) struct State {
     pub seccomp: Option<(String, u32)>,
     /// `linux.memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// `--no-new-keyring`.
+    #[serde(default)]
+    pub callers_keyring: bool,
 }
 
 /// The container's first process.
@@ -106,7 +109,7 @@ impl State {
         process: Option<oci_spec::runtime::Process>,
     ) -> Self {
         let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now());
-        let Confinement { seccomp, memory_policy } = &plan.confinement;
+        let Confinement { seccomp, memory_policy, callers_keyring } = &plan.confinement;
         let seccomp = seccomp.as_ref();
         Self {
             oci_version: plan.oci_version.clone(),
@@ -123,6 +126,7 @@ impl State {
             process,
             seccomp: seccomp.map(|filter| (hexadecimal(&filter.program), filter.flags)),
             memory_policy: *memory_policy,
+            callers_keyring: *callers_keyring,
         }
     }
 
@@ -139,6 +143,7 @@ impl State {
         Ok(Confinement {
             seccomp: seccomp.context("state.json: the seccomp filter is damaged")?,
             memory_policy: self.memory_policy,
+            callers_keyring: self.callers_keyring,
         })
     }
 

@@ -15,6 +15,7 @@ mod hooks;
 mod hostile;
 mod idmapped_mounts;
 mod ids;
+mod keyrings;
 mod lifecycle;
 mod log;
 mod mount_options;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Case> {
         hostile::CASES,
         idmapped_mounts::CASES,
         ids::CASES,
+        keyrings::CASES,
         lifecycle::CASES,
         log::CASES,
         mount_options::CASES,

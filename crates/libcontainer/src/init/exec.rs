@@ -15,7 +15,7 @@ use nix::sched::CloneFlags;
 
 use super::root::Root;
 use super::{At as _, enter_cgroups, execute, failure_of, new_session, open_terminal, prepare};
-use super::{run_on, take_streams, take_terminal};
+use super::{leave_callers_keyring, run_on, take_streams, take_terminal};
 use crate::plan::{Confinement, Process};
 use crate::protocol::{Event, Failure, InitEnd, Stage};
 
@@ -55,6 +55,7 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
     enter_cgroups(exec.cgroup_procs).at(Stage::Session)?;
     run_on(exec.process.affinity.last, "final").at(Stage::Session)?;
     exec.namespaces.join(exec.kinds).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
+    leave_callers_keyring(exec.confinement).at(Stage::Session)?;
     let master = {
         let root = container_root(exec.root.as_ref()).at(Stage::Rootfs)?;
         let pty = open_terminal(Some(exec.process), &root, false).at(Stage::Terminal)?;

@@ -76,6 +76,7 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     // What init makes has the permissions that it says; the program gets the caller's mask back.
     let inherited_mask = rustix::process::umask(Mode::empty());
     enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
+    leave_callers_keyring(&plan.confinement).at(Stage::Session)?;
     ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
     let later = mounts::mount_all(plan, &root, files).at(Stage::Mounts)?;
@@ -99,9 +100,6 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
 fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
     enter_cgroups(&files.cgroup_procs)?;
     new_session()?;
-    if plan.new_keyring {
-        join_keyring(&plan.id)?;
-    }
     if let Some(domain) = plan.personality {
         let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
         nix::sys::personality::set(persona)
@@ -134,11 +132,14 @@ fn new_session() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A keyring of its own keeps the container from the keys of whoever started it. A kernel without
-/// keyrings has nothing to keep.
-fn join_keyring(id: &str) -> anyhow::Result<()> {
-    let name = CString::new(format!("_ses.{id}"))?;
-    match libsyscall::keyring::join_session(&name) {
+/// A session keyring of its own keeps the container from the keys of whoever called the runtime. It
+/// is a key of the user who asks for it, so this comes when the process is root of its user
+/// namespace. A kernel without keyrings has nothing to keep.
+fn leave_callers_keyring(confinement: &Confinement) -> anyhow::Result<()> {
+    if confinement.callers_keyring {
+        return Ok(());
+    }
+    match libsyscall::keyring::new_session() {
         Ok(_) | Err(Errno::NOSYS) => Ok(()),
         Err(errno @ Errno::DQUOT) => Err(errno).context(
             "join a session keyring: keyctl: the quota of keys is used up; raise \

@@ -80,10 +80,10 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         masked_paths: rootfs::masked_paths(linux, found),
         readonly_paths: rootfs::readonly_paths(linux, found),
         personality: personality::plan(linux, found),
-        new_keyring: !request.no_new_keyring,
         confinement: Confinement {
             seccomp: seccomp::plan(linux, found),
             memory_policy: memory_policy::plan(linux, found),
+            callers_keyring: request.no_new_keyring,
         },
         process,
         hooks: hooks::plan(spec, found),

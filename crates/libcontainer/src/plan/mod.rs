@@ -97,8 +97,6 @@ pub struct Plan {
     pub readonly_paths: Vec<ContainerPath>,
     /// `linux.personality`: the domain for personality(2).
     pub personality: Option<u32>,
-    /// Whether init joins a new session keyring (false with `--no-new-keyring`).
-    pub new_keyring: bool,
     /// What of `linux` every process of the container has.
     pub confinement: Confinement,
     /// The program, absent in a config without `process` (which can be created, not started).
@@ -292,13 +290,15 @@ pub struct Affinity {
     pub last: Option<NumberSet>,
 }
 
-/// What of `linux` every process of the container has, those of `exec` too.
+/// What every process of the container has, those of `exec` too.
 #[derive(Clone, Debug, Default)]
 pub struct Confinement {
     /// `seccomp`, compiled.
     pub seccomp: Option<libseccompiler::Filter>,
     /// `memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// Whether it keeps the session keyring of whoever calls the runtime (`--no-new-keyring`).
+    pub callers_keyring: bool,
 }
 
 /// `process`, decided: for init and for exec processes alike.
