@@ -1,29 +1,49 @@
 //! The hostile program: what runs in a container and looks for a way out of it.
 //!
-//! This same binary, which is static, copied into a root filesystem:
-//! `integration_tests --hostile MARKER REPORT`. It attacks until it is killed and writes what it got
-//! hold of to the file REPORT, a line each. MARKER is the path of a file of the host that no config
-//! gives to the container.
+//! This same binary, which is static, copied into a root filesystem: `integration_tests --hostile
+//! ATTACK REPORT ...`. It writes what it got hold of to the file REPORT, a line each. The attacks:
+//!
+//! - `follow REPORT MARKER` follows, until it is killed, the links of every process that comes. MARKER
+//!   is the path of a file of the host that no config gives to the container.
+//! - `change REPORT` tries once to change every file that is mounted, a device or a stream of its own.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, setxattr, utimensat};
 
 /// The flag that makes of this binary the hostile program.
 pub(crate) const FLAG: &str = "--hostile";
+/// The extended attributes that it gives to a file.
+pub(crate) const ATTRIBUTES: [&str; 2] = ["trusted.hostile", "security.hostile"];
 /// The highest descriptor of another process that is tried.
 const LAST_DESCRIPTOR: u32 = 15;
 
-/// Attacks for ever.
+/// Attacks.
 ///
 /// # Errors
 /// The report cannot be written, or there is no /proc.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let [marker, report] = arguments else { anyhow::bail!("{FLAG} MARKER REPORT") };
+    let (attack, report, rest) = match arguments {
+        [attack, report, rest @ ..] => (attack, report, rest),
+        _ => anyhow::bail!("{FLAG} ATTACK REPORT"),
+    };
     let mut report = Report::open(report)?;
+    match (attack.as_str(), rest) {
+        ("follow", [marker]) => follow_all(marker, &mut report),
+        ("change", []) => change_all(&mut report),
+        _ => anyhow::bail!("no attack {attack}"),
+    }
+}
+
+/// Follows the links of every process that comes, for ever.
+fn follow_all(marker: &str, report: &mut Report) -> anyhow::Result<()> {
     let own = std::process::id();
     report.line("attacking")?;
     loop {
@@ -32,7 +52,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         let near = last.saturating_sub(16).max(1)..=last + 2;
         for pid in near.filter(|pid| *pid != own) {
             if Path::new(&format!("/proc/{pid}")).exists() {
-                follow(pid, marker, &mut report)?;
+                follow(pid, marker, report)?;
             }
         }
     }
@@ -57,10 +77,59 @@ fn follow(pid: u32, marker: &str, report: &mut Report) -> anyhow::Result<()> {
             report.line(&format!("reached {link} {}", target.display()))?;
         }
     }
-    if OpenOptions::new().write(true).open(format!("{process}/exe")).is_ok() {
-        report.line(&format!("reached {process}/exe for writing"))?;
+    let binary = format!("{process}/exe");
+    let opened = OpenOptions::new().write(true).open(&binary).map(drop);
+    if opened.or_else(|_| fs::set_permissions(&binary, Permissions::from_mode(0o755))).is_ok() {
+        report.line(&format!("reached {binary} for writing"))?;
     }
     Ok(())
+}
+
+/// Tries to change everything that may be the host's.
+fn change_all(report: &mut Report) -> anyhow::Result<()> {
+    let mounts = fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    let mounts = mounts.split(|byte| *byte == b'\n').filter_map(mount_point);
+    let devices = fs::read_dir("/dev")?.filter_map(|entry| Some(entry.ok()?.path()));
+    let streams = (0..=2).map(|fd| PathBuf::from(format!("/proc/self/fd/{fd}")));
+    let first = ["exe", "fd/0", "fd/1", "fd/2"].map(|name| Path::new("/proc/1").join(name));
+    for path in mounts.chain(devices).chain(streams).chain(first) {
+        report.line(&format!("tried {}", path.display()))?;
+        for (call, outcome) in change(&path) {
+            if outcome.is_ok() {
+                report.line(&format!("{call} {}", path.display()))?;
+            }
+        }
+    }
+    report.line("done")
+}
+
+/// The fifth field of a line of mountinfo (proc_pid_mountinfo(5)), where three digits after a
+/// backslash are a byte.
+fn mount_point(line: &[u8]) -> Option<PathBuf> {
+    let mut field = line.split(|byte| *byte == b' ').nth(4)?;
+    let mut path = Vec::new();
+    while let [first, rest @ ..] = field {
+        let octal = rest.get(..3).filter(|_| *first == b'\\');
+        let octal = octal.and_then(|octal| u8::from_str_radix(str::from_utf8(octal).ok()?, 8).ok());
+        path.push(octal.unwrap_or(*first));
+        field = if octal.is_some() { &rest[3..] } else { rest };
+    }
+    Some(OsString::from_vec(path).into())
+}
+
+/// Every change of a file that leaves its content as it is.
+fn change(path: &Path) -> Vec<(&'static str, std::io::Result<()>)> {
+    let time = Timespec { tv_sec: 77, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let attribute = |name| setxattr(path, name, b"hostile", XattrFlags::empty());
+    let [first, second] = ATTRIBUTES.map(attribute);
+    vec![
+        ("chmod", fs::set_permissions(path, Permissions::from_mode(0o601))),
+        ("chown", chown(path, Some(65_533), Some(65_533))),
+        ("utimensat", utimensat(CWD, path, &times, AtFlags::empty()).map_err(Into::into)),
+        ("setxattr", first.map_err(Into::into)),
+        ("setxattr", second.map_err(Into::into)),
+    ]
 }
 
 struct Report {

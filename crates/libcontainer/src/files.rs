@@ -247,11 +247,19 @@ fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
         .collect()
 }
 
+/// A device node of the host, for the container to use and not to change: on a read-only mount its
+/// mode, owner, times and attributes stay what they are, and the device can be read and written.
+fn detach_node(path: &Path) -> anyhow::Result<OwnedFd> {
+    let node = detach(path, OpenTreeFlags::empty()).context("open_tree")?;
+    let readonly = MountAttributes { set: attribute::RDONLY, ..MountAttributes::default() };
+    set_attributes(node.as_fd(), &readonly, false).context("mount_setattr")?;
+    Ok(node)
+}
+
 /// The host's node of the same path, if it is the same device.
 fn open_device(device: &Device) -> anyhow::Result<OwnedFd> {
-    let path = device.path.as_path();
-    let node = detach(path, OpenTreeFlags::empty())
-        .with_context(|| format!("device {}: bind the host's: open_tree", device.path))?;
+    let node = detach_node(device.path.as_path())
+        .with_context(|| format!("device {}: bind the host's", device.path))?;
     let stat = fstat(&node).context("fstat")?;
     let (file_type, number) = match device.kind {
         DeviceKind::Character { major, minor } => {
@@ -269,8 +277,7 @@ fn open_device(device: &Device) -> anyhow::Result<OwnedFd> {
 }
 
 fn open_null() -> anyhow::Result<OwnedFd> {
-    let null =
-        detach(Path::new("/dev/null"), OpenTreeFlags::empty()).context("/dev/null: open_tree")?;
+    let null = detach_node(Path::new("/dev/null")).context("/dev/null")?;
     let stat = fstat(&null).context("/dev/null: fstat")?;
     ensure!(
         FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice

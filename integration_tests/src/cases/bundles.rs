@@ -35,7 +35,7 @@ fn recorded(container: &Container, text: &str) -> anyhow::Result<Value> {
 }
 
 /// Makes a recorded config the container's, without the hook of an engine that is not there.
-fn use_config(container: &mut Container, text: &str) -> Test {
+pub(super) fn use_config(container: &mut Container, text: &str) -> Test {
     container.config = recorded(container, text)?;
     container.remove("/hooks");
     // No engine is there to clean up above the container's own cgroup.

@@ -1,14 +1,18 @@
 //! A hostile program in a container ([`crate::hostile`]) while the host works on it.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
+use super::bundles::use_config;
 use super::terminal::with_socket;
-use super::{Test, cases};
+use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
 use crate::container::Container;
@@ -16,27 +20,36 @@ use crate::hostile;
 
 cases!("hostile":
     cve_2016_9962_exec, cve_2016_9962_exec_with_terminal, cve_2016_9962_exec_without_pivot_root,
-    cve_2016_9962_exec_in_a_user_namespace,
+    cve_2016_9962_exec_in_a_user_namespace, nodes_of_the_host, nodes_of_the_host_for_docker,
+    nodes_of_the_host_for_podman, nodes_of_the_host_in_roots_user_namespace,
+    nodes_of_the_host_by_exec, nodes_of_the_host_by_exec_without_null,
 );
 
 /// How often the host works on the container while it attacks.
 const ROUNDS: usize = 40;
 
-/// Makes the hostile program the container's, with `CAP_SYS_PTRACE`: it can follow the links of
-/// every process that it sees.
-fn make_hostile(container: &mut Container) -> Test {
+/// Puts the hostile program into the container, and a directory for its report.
+fn add_hostile(container: &mut Container) -> Test {
     let program = container.rootfs().join("hostile");
     // Another test's child would keep a file of ours open for writing until it executes something.
     let copied = Command::new("cp").arg(std::env::current_exe()?).arg(&program).status();
     ensure!(copied?.success(), "cp");
-    let marker = container.victim.join("marker");
-    fs::write(&marker, "of the host")?;
     fs::create_dir(container.rootfs().join("report"))?;
     fs::create_dir(container.directory.join("report"))?;
+    fs::set_permissions(container.directory.join("report"), fs::Permissions::from_mode(0o777))?;
     let source = container.file("report");
     container.mount(json!({ "destination": "/report", "source": source, "options": ["bind"] }));
+    Ok(())
+}
+
+/// Makes the hostile program the container's, with `CAP_SYS_PTRACE`: it can follow the links of
+/// every process that it sees.
+fn make_hostile(container: &mut Container) -> Test {
+    add_hostile(container)?;
+    let marker = container.victim.join("marker");
+    fs::write(&marker, "of the host")?;
     let marker = marker.display().to_string();
-    let args = json!(["/hostile", hostile::FLAG, marker, "/report/lines"]);
+    let args = json!(["/hostile", hostile::FLAG, "follow", "/report/lines", marker]);
     container.set("/process/args", args);
     config::allow_capabilities(&mut container.config, &["CAP_SYS_PTRACE"]);
     Ok(())
@@ -98,6 +111,156 @@ fn cve_2016_9962_exec_without_pivot_root(container: &mut Container) -> Test {
 fn cve_2016_9962_exec_in_a_user_namespace(container: &mut Container) -> Test {
     make_hostile(container)?;
     config::add_user_namespace(&mut container.config);
-    fs::set_permissions(container.directory.join("report"), fs::Permissions::from_mode(0o777))?;
     attacked(container, &[], exec)
+}
+
+/// What tells that somebody has changed a file but for its content.
+type Node = (u32, u32, u32, i64, i64);
+
+/// The nodes in /dev of the host, put back as they were whatever happens. One test at a time looks at
+/// them.
+struct Nodes {
+    before: BTreeMap<PathBuf, Node>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+impl Nodes {
+    fn new() -> anyhow::Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Self { before: Self::read()?, _turn: turn })
+    }
+
+    fn read() -> anyhow::Result<BTreeMap<PathBuf, Node>> {
+        let mut nodes = BTreeMap::new();
+        for entry in fs::read_dir("/dev")? {
+            let path = entry?.path();
+            let metadata = fs::symlink_metadata(&path)?;
+            if metadata.file_type().is_char_device() || metadata.file_type().is_block_device() {
+                let changed = (metadata.ctime(), metadata.ctime_nsec());
+                let owner = (metadata.uid(), metadata.gid());
+                nodes.insert(path, (metadata.mode(), owner.0, owner.1, changed.0, changed.1));
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// Those that are not what they were.
+    fn changed(&self) -> anyhow::Result<Vec<&PathBuf>> {
+        let now = Self::read()?;
+        let changed = self.before.iter().filter(|(path, node)| now.get(*path) != Some(node));
+        Ok(changed.map(|(path, _)| path).collect())
+    }
+
+    fn unchanged(&self) -> Test {
+        let changed = self.changed()?;
+        ensure!(changed.is_empty(), "nodes of the host were changed: {changed:?}");
+        Ok(())
+    }
+
+    fn put_back(&self, path: &Path) -> Test {
+        let (mode, uid, gid, ..) = self.before[path];
+        chown(path, Some(uid), Some(gid))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        for name in hostile::ATTRIBUTES {
+            let _ = rustix::fs::removexattr(path, name);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for path in self.changed().unwrap_or_default() {
+            let _ = self.put_back(path);
+        }
+    }
+}
+
+/// The capabilities with which root changes a file.
+const CHANGING: [&str; 4] = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SYS_PTRACE"];
+const CHANGE: [&str; 4] = ["/hostile", hostile::FLAG, "change", "/report/lines"];
+
+/// A command with all its streams on the host's null device.
+fn with_null_streams(container: &Container, args: &[&str]) -> Test {
+    let mut command = container.command(args);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    crate::command::wait(&mut command.spawn()?)?;
+    Ok(())
+}
+
+/// The attack has run to its end, and tried enough.
+fn tried(container: &Container) -> Test {
+    let lines = fs::read_to_string(container.directory.join("report/lines"))?;
+    let count = lines.lines().filter(|line| line.starts_with("tried")).count();
+    ensure!(count > 20 && lines.ends_with("done\n"), "the attack did not run: {lines}");
+    // It can change what is the container's own.
+    ensure!(lines.contains("chmod /report"), "nothing could be changed: {lines}");
+    Ok(())
+}
+
+/// Lets the hostile program of a container try to change what it sees.
+fn change(container: &mut Container) -> Test {
+    add_hostile(container)?;
+    container.set("/process/args", json!(CHANGE));
+    config::allow_capabilities(&mut container.config, &CHANGING);
+    container.save()?;
+    let nodes = Nodes::new()?;
+    let binary = fs::metadata(&container.runtime.binary)?;
+    let bundle = container.bundle();
+    with_null_streams(container, &["run", "--bundle", &bundle, &container.id])?;
+    tried(container)?;
+    let now = fs::metadata(&container.runtime.binary)?;
+    same!((now.ctime(), now.ctime_nsec()), (binary.ctime(), binary.ctime_nsec()));
+    nodes.unchanged()
+}
+
+fn nodes_of_the_host(container: &mut Container) -> Test {
+    change(container)
+}
+
+fn nodes_of_the_host_for_docker(container: &mut Container) -> Test {
+    let text = include_str!("../../../tests/bundles/docker-plain/config.json");
+    use_config(container, text)?;
+    change(container)
+}
+
+/// What Podman masks beside the others.
+fn nodes_of_the_host_for_podman(container: &mut Container) -> Test {
+    for path in ["/proc/interrupts", "/sys/devices/virtual/powercap", "/sys/fs/selinux"] {
+        container.push("/linux/maskedPaths", json!(path));
+    }
+    container.set("/root/readonly", json!(false));
+    change(container)
+}
+
+/// Where the container's root is the host's, bound devices have their owner.
+fn nodes_of_the_host_in_roots_user_namespace(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    let mappings = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+    container.set("/linux/uidMappings", mappings.clone());
+    container.set("/linux/gidMappings", mappings);
+    change(container)
+}
+
+fn nodes_of_the_host_by_exec(container: &mut Container) -> Test {
+    add_hostile(container)?;
+    config::allow_capabilities(&mut container.config, &CHANGING);
+    container.start_idle()?;
+    let nodes = Nodes::new()?;
+    with_null_streams(container, &[&["exec", &container.id], &CHANGE[..]].concat())?;
+    tried(container)?;
+    nodes.unchanged()
+}
+
+/// A container that has removed its null device does not get the host's as a standard stream.
+fn nodes_of_the_host_by_exec_without_null(container: &mut Container) -> Test {
+    config::allow_capabilities(&mut container.config, &CHANGING);
+    container.start_script("rm /dev/null; exec sleep 100")?;
+    wait_until("the attack", || Ok(container.exec(&["test", "-e", "/dev/null"])?.code != 0))?;
+    let nodes = Nodes::new()?;
+    let script = "chmod 0601 /proc/self/fd/0 /proc/self/fd/1; touch /proc/self/fd/2";
+    with_null_streams(container, &["exec", &container.id, "sh", "-c", script])?;
+    nodes.unchanged()
 }

@@ -105,10 +105,11 @@ fn reopen_null(root: &Root) -> anyhow::Result<()> {
     if !streams.iter().any(|stream| is_character_device(stream, 1, 3)) {
         return Ok(());
     }
-    let Ok(handle) = root.open(c"/dev/null", OFlags::PATH) else {
-        // A container without /dev/null keeps the host's.
-        return Ok(());
-    };
+    // The host's own is not kept: with it a program could change the mode of the node.
+    let handle = root.open(c"/dev/null", OFlags::PATH).context(
+        "open /dev/null of the container, which is to take the place of the host's as a standard \
+         stream",
+    )?;
     ensure!(
         is_character_device(&handle, 1, 3),
         "/dev/null of the container is not the null device"
