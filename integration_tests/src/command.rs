@@ -13,6 +13,14 @@ use serde_json::Value;
 /// How long one command may take: a hang is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// `caller` with `command`, and the variables that it sets, as its last arguments: for a shell or
+/// another program that executes it.
+pub(crate) fn called_by(mut caller: Command, command: &Command) -> Command {
+    caller.arg(command.get_program()).args(command.get_args());
+    caller.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    caller
+}
+
 /// What a command printed and how it ended.
 #[derive(Debug)]
 pub(crate) struct Output {

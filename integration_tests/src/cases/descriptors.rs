@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{Test, cases, same};
-use crate::command::Output;
+use crate::command::{Output, called_by};
 use crate::container::Container;
 
 cases!("descriptors":
@@ -130,9 +130,7 @@ fn cve_2024_21626_program_by_inherited(container: &mut Container) -> Test {
     container.set("/process/args", json!([path, ESCAPE[0], ESCAPE[1]]));
     container.save()?;
     let run = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$@\" 9< /", "sh"]).arg(run.get_program()).args(run.get_args());
-    caught(&container.finish_command(command, Stdio::null())?)
+    caught(&with_shell(container, &run, "", "9< /")?)
 }
 
 fn cve_2024_21626_program_in_path(container: &mut Container) -> Test {
@@ -273,7 +271,5 @@ fn with_shell(
 ) -> anyhow::Result<Output> {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{assignment} exec \"$@\" {redirection}"), "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    container.finish_command(shell, Stdio::null())
+    container.finish_command(called_by(shell, command), Stdio::null())
 }

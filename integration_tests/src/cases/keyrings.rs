@@ -6,7 +6,7 @@ use anyhow::ensure;
 use serde_json::json;
 
 use super::{Test, cases};
-use crate::command::Output;
+use crate::command::{Output, called_by};
 use crate::config;
 use crate::container::Container;
 
@@ -30,9 +30,7 @@ fn key(container: &Container) -> String {
 fn in_session(container: &Container, session: &str, command: &Command) -> anyhow::Result<Output> {
     let mut keyctl = Command::new("keyctl");
     keyctl.args(["session", session, "sh", "-c", WITH_KEY, "sh", &key(container)]);
-    keyctl.arg(command.get_program()).args(command.get_args());
-    keyctl.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    container.finish_command(keyctl, Stdio::null())?.success()
+    container.finish_command(called_by(keyctl, command), Stdio::null())?.success()
 }
 
 /// The keys that a program possesses are listed, and the caller's is, if it should be, among them.
@@ -90,7 +88,6 @@ fn name_taken_beforehand(container: &mut Container) -> Test {
     let run = listing(container, &[])?;
     let mut shell = Command::new("sh");
     shell.args(["-c", "keyctl setperm @s 0x3f3f3f3f && exec \"$@\"", "sh"]);
-    shell.arg(run.get_program()).args(run.get_args());
-    shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    listed(container, &in_session(container, &format!("_ses.{}", container.id), &shell)?, false)
+    let run = called_by(shell, &run);
+    listed(container, &in_session(container, &format!("_ses.{}", container.id), &run)?, false)
 }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use rustix::fs::OFlags;
-use rustix::process::{Gid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::root::Root;
@@ -16,9 +16,7 @@ const SYS_ADMIN: u64 = 1 << 21;
 /// (CVE-2016-9962), but who has `CAP_SYS_PTRACE` over them. execve(2) makes a process dumpable
 /// again, and where `fs.suid_dumpable` says so a change of ids (proc_sys_fs(5)).
 pub(crate) fn become_non_dumpable() -> anyhow::Result<()> {
-    prctl::set_dumpable(false)
-        .map_err(rustix::io::Errno::from_raw_os_error)
-        .context("become non-dumpable: prctl")
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("become non-dumpable: prctl")
 }
 
 /// Everything of the identity that does not need to come after the seccomp filter.
