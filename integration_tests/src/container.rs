@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::command::{self, Output, wait_until};
 use crate::config;
+use crate::isolation::token;
 use crate::leftovers::{MARK, Traces};
+use crate::removal::remove_tree;
 use crate::view::View;
 
 /// Why a test cannot run here.
@@ -32,6 +34,8 @@ pub(crate) struct Runtime {
     busybox: PathBuf,
     applets: Vec<String>,
     pub view: View,
+    /// What all names of this suite contain that others of the machine could have, too.
+    pub token: String,
 }
 
 impl Runtime {
@@ -43,7 +47,7 @@ impl Runtime {
             .context("install busybox-static: root filesystems are made of it")?;
         let list = Command::new(&busybox).arg("--list").output()?;
         let applets = String::from_utf8(list.stdout)?.lines().map(str::to_owned).collect();
-        Ok(Self { binary, busybox, applets, view })
+        Ok(Self { binary, busybox, applets, view, token: token() })
     }
 }
 
@@ -72,7 +76,7 @@ pub(crate) struct Container {
 impl Container {
     /// Makes a bundle with busybox and the default config.
     pub(crate) fn new(runtime: &Runtime, name: &str) -> anyhow::Result<Self> {
-        let id = format!("t{}-{}", std::process::id(), name.replace("::", "-"));
+        let id = format!("t{}-{}", runtime.token, name.replace("::", "-"));
         let directory = std::env::temp_dir().join(format!("container-test-{id}"));
         let victim = std::env::temp_dir().join(format!("container-victim-{id}"));
         let config = config::default();
@@ -301,10 +305,10 @@ impl Container {
     pub(crate) fn finish(&self) -> anyhow::Result<()> {
         let left = self.leave();
         if left.is_err() {
-            self.traces().sweep().context("the bundle is not removed")?;
+            self.traces().sweep();
         }
-        fs::remove_dir_all(&self.directory).context("remove the bundle")?;
-        fs::remove_dir_all(&self.victim).context("remove the victim")?;
+        remove_tree(&self.directory).context("the bundle is not removed")?;
+        remove_tree(&self.victim).context("the victim is not removed")?;
         left
     }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::removal::mounts_below;
 use crate::view::CGROUPS;
 
 /// In the environment of every process of the runtime, with the container's id: whatever the
@@ -35,7 +35,7 @@ impl Traces {
         if self.state.exists() {
             bail!("a state directory is left");
         }
-        if let Some(mount) = self.mounts().first() {
+        if let Some(mount) = mounts_below(&self.bundle)?.first() {
             bail!("a mount is left: {}", mount.display());
         }
         let start = Instant::now();
@@ -51,29 +51,13 @@ impl Traces {
         Ok(())
     }
 
-    /// Removes what is left, so that a test that failed does not disturb the others.
-    ///
-    /// # Errors
-    /// A mount in the bundle stays: removing the bundle would then remove files of the machine.
-    pub(crate) fn sweep(&self) -> anyhow::Result<()> {
+    /// Removes what is left but for the bundle, so that a test that failed does not disturb the others.
+    pub(crate) fn sweep(&self) {
         for (pid, _) in self.processes() {
             let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
         }
-        for mount in self.mounts().iter().rev() {
-            let _ = unmount(mount, UnmountFlags::DETACH);
-        }
         std::thread::sleep(Duration::from_millis(20));
         cgroups(&self.id).iter().for_each(|path| remove_cgroup(path));
-        match self.mounts().first() {
-            Some(mount) => bail!("a mount cannot be removed: {}", mount.display()),
-            None => Ok(()),
-        }
-    }
-
-    fn mounts(&self) -> Vec<PathBuf> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
-        points.filter(|point| point.starts_with(&self.bundle)).collect()
     }
 
     /// Processes whose root is the container's, or that the runtime made, each with how it is known.
@@ -93,6 +77,15 @@ impl Traces {
         })
         .collect()
     }
+}
+
+/// The mountinfo of the suite, without mounts in the bundles of tests other than `id` that run at the
+/// same time.
+pub(crate) fn mountinfo_around(id: &str) -> anyhow::Result<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let is_others = |line: &&str| line.contains("/container-test-t") && !line.contains(id);
+    let lines: Vec<&str> = text.lines().filter(|line| !is_others(line)).collect();
+    Ok(lines.join("\n"))
 }
 
 fn name(pid: i32) -> String {

@@ -2,8 +2,9 @@
 //!
 //! `integration_tests [--view host|v1|v2] [--differences FILE] [FILTER...]`. A test runs if its
 //! name contains one of the filters. A test named in FILE is expected to fail, in the way and for
-//! the rule given there; one that passes all the same is a failure. Skips say why. The last line
-//! is `N passed, N failed, N skipped`.
+//! the rule given there; one that passes all the same is a failure. Skips say why. The tests run
+//! in namespaces of their own, and the machine is compared before and after: that counts as tests,
+//! too. The last line is `N passed, N failed, N skipped`.
 //!
 //! `integration_tests --hostile ...` is the hostile program that some tests run in a container.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
@@ -14,7 +15,11 @@ mod config;
 mod container;
 mod differences;
 mod hostile;
+mod isolation;
 mod leftovers;
+mod machine;
+mod mountinfo;
+mod removal;
 mod suite;
 mod view;
 
@@ -25,7 +30,8 @@ use anyhow::{Context as _, ensure};
 
 use container::{Runtime, Skip};
 use differences::Differences;
-use suite::Case;
+use isolation::Role;
+use suite::{Case, Totals};
 use view::View;
 
 /// The command line.
@@ -42,30 +48,41 @@ fn main() -> ExitCode {
     {
         return hostile::run(rest).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
     }
-    match run(arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let role = Role::own();
+    match run(role, arguments) {
+        // The first process of the namespaces only has to get to its end: what failed is counted.
+        Ok(totals) if totals.failed == 0 || role == Role::Leader => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(&error),
     }
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     println!("integration_tests: {error:#}");
-    ExitCode::FAILURE
+    ExitCode::from(2)
 }
 
-fn run(arguments: Vec<String>) -> anyhow::Result<bool> {
+fn run(role: Role, arguments: Vec<String>) -> anyhow::Result<Totals> {
     let request = parse(arguments.into_iter())?;
     let cases = select(&request.filters)?;
     let known = |name: &str| cases::all().iter().any(|case| case.name == name);
     let differences = request.differences.map(|path| Differences::load(&path, request.view, known));
+    let differences = differences.transpose()?.unwrap_or_default();
     let runtime = Runtime::from_environment(request.view)?;
-    if let Err(error) = request.view.enter() {
-        let Some(Skip(reason)) = error.downcast_ref() else { return Err(error) };
-        println!("skipped all: {reason}\n0 passed, 0 failed, {} skipped", cases.len());
-        return Ok(true);
-    }
-    Ok(suite::run(&runtime, &cases, &differences.transpose()?.unwrap_or_default()))
+    let totals = match role {
+        Role::Watcher => isolation::watch()?,
+        Role::Leader => isolation::lead(request.view).or_else(|error| skip_all(error, &cases))?,
+        Role::Suite => suite::run(&runtime, &cases, &differences),
+    };
+    println!("{totals}");
+    Ok(totals)
+}
+
+/// On a machine without what a view shows its tests are skipped.
+fn skip_all(error: anyhow::Error, cases: &[Case]) -> anyhow::Result<Totals> {
+    let Some(Skip(reason)) = error.downcast_ref() else { return Err(error) };
+    println!("skipped all: {reason}");
+    Ok(Totals { skipped: cases.len(), ..Totals::default() })
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Request> {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::container::{Container, Runtime, Skip};
 use crate::differences::{Differences, Expected};
@@ -32,15 +33,55 @@ enum Verdict {
 /// How many run at a time.
 const THREADS: usize = 2;
 
-/// Runs all, prints each as it ends, the skipped ones again, and the totals last. Whether none
-/// failed.
-pub(crate) fn run(runtime: &Runtime, cases: &[Case], differences: &Differences) -> bool {
+/// How many tests ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+impl Totals {
+    /// Reads the line that [`Totals`] is shown as.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let mut counts = [0; 3];
+        let mut parts = line.split(", ");
+        for (count, word) in counts.iter_mut().zip([" passed", " failed", " skipped"]) {
+            *count = parts.next()?.strip_suffix(word)?.parse().ok()?;
+        }
+        let [passed, failed, skipped] = counts;
+        parts.next().is_none().then_some(Self { passed, failed, skipped })
+    }
+}
+
+impl std::ops::Add for Totals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+        }
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { passed, failed, skipped } = self;
+        write!(formatter, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// Runs all, prints each as it ends, and those that were skipped or failed again.
+pub(crate) fn run(runtime: &Runtime, cases: &[Case], differences: &Differences) -> Totals {
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(Vec::with_capacity(cases.len()));
     let work = || {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let start = Instant::now();
             let verdict = judge(run_one(runtime, *case), differences.expected(case.name));
-            print(case.name, &verdict);
+            print(&format!("{} ({:.2} s)", case.name, start.elapsed().as_secs_f64()), &verdict);
             if let Ok(mut verdicts) = verdicts.lock() {
                 verdicts.push((case.name, verdict));
             }
@@ -51,7 +92,7 @@ pub(crate) fn run(runtime: &Runtime, cases: &[Case], differences: &Differences) 
             scope.spawn(work);
         }
     });
-    summarize(&verdicts.into_inner().unwrap_or_default()) == 0
+    summarize(&verdicts.into_inner().unwrap_or_default())
 }
 
 /// Runs one test and checks that it leaves nothing behind, whether it passed or not.
@@ -103,8 +144,8 @@ fn print(name: &str, verdict: &Verdict) {
     }
 }
 
-/// Prints what did not pass, and the totals. The number of failures.
-fn summarize(verdicts: &[(&str, Verdict)]) -> usize {
+/// Prints what did not pass.
+fn summarize(verdicts: &[(&str, Verdict)]) -> Totals {
     let is_failed = |verdict: &Verdict| matches!(verdict, Verdict::Failed(_));
     let is_skipped = |verdict: &Verdict| matches!(verdict, Verdict::Skipped(_));
     let select = |wanted: &dyn Fn(&Verdict) -> bool| {
@@ -114,7 +155,21 @@ fn summarize(verdicts: &[(&str, Verdict)]) -> usize {
         chosen.len()
     };
     let (skipped, failed) = (select(&is_skipped), select(&is_failed));
-    let passed = verdicts.len() - failed - skipped;
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    failed
+    Totals { passed: verdicts.len() - failed - skipped, failed, skipped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Totals;
+
+    #[test]
+    fn totals_are_read_as_they_are_written() {
+        let totals = Totals { passed: 12, failed: 0, skipped: 3 };
+        assert_eq!(totals.to_string(), "12 passed, 0 failed, 3 skipped");
+        assert_eq!(Totals::parse(&totals.to_string()), Some(totals));
+        for other in ["", "12 passed", "ok 1 passed, 2 failed, 3 skipped", "1 passed, 2 failed, 3"]
+        {
+            assert_eq!(Totals::parse(other), None, "{other}");
+        }
+    }
 }

@@ -8,12 +8,10 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
-    move_mount, open_tree,
-};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use crate::container::Skip;
+use crate::mountinfo;
 
 /// Where cgroups are found by convention.
 pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
@@ -43,20 +41,17 @@ impl FromStr for View {
 }
 
 impl View {
-    /// Moves this process into a mount namespace of its own that has the view; nothing of the
-    /// machine changes. The process must not have made a thread yet.
+    /// Mounts what the view shows, in the mount namespace of this process, which must be one of the
+    /// suite's own.
     ///
     /// # Errors
     /// [`Skip`] if the machine has no hierarchy of this kind.
-    pub(crate) fn enter(self) -> anyhow::Result<()> {
-        if self == Self::Host {
-            return Ok(());
+    pub(crate) fn mount(self) -> anyhow::Result<()> {
+        match self {
+            Self::Host => Ok(()),
+            Self::V1 => show_v1(),
+            Self::V2 => show_v2(),
         }
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
-            .context("a mount namespace of its own")?;
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        mount_change("/", private).context("make / private")?;
-        if self == Self::V1 { show_v1() } else { show_v2() }
     }
 }
 
@@ -91,9 +86,8 @@ fn show_v1() -> anyhow::Result<()> {
 }
 
 fn v1_mount_points() -> anyhow::Result<Vec<PathBuf>> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let v1 = mounts.lines().filter(|line| line.contains(" - cgroup "));
-    let points = v1.filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let v1 = mountinfo::load()?.into_iter().filter(|mount| mount.filesystem == "cgroup");
+    let points = v1.map(|mount| mount.point);
     Ok(points.filter(|path| path.parent() == Some(Path::new(CGROUPS))).collect())
 }
 

@@ -100,7 +100,7 @@ fn remove_parents(name: &str) {
 }
 
 fn absolute_path(container: &mut Container) -> Test {
-    let parent = format!("tests-{}-absolute", std::process::id());
+    let parent = format!("tests-{}-absolute", container.runtime.token);
     let path = format!("/{parent}/{}", container.id);
     let outcome = at_path(container, &path);
     remove_parents(&parent);
@@ -108,7 +108,7 @@ fn absolute_path(container: &mut Container) -> Test {
 }
 
 fn relative_path(container: &mut Container) -> Test {
-    let parent = format!("tests-{}-relative", std::process::id());
+    let parent = format!("tests-{}-relative", container.runtime.token);
     let path = format!("{parent}/{}", container.id);
     let outcome = at_path(container, &path);
     remove_parents(&parent);
@@ -116,7 +116,7 @@ fn relative_path(container: &mut Container) -> Test {
 }
 
 fn nested_path(container: &mut Container) -> Test {
-    let parent = format!("tests-{}-nested", std::process::id());
+    let parent = format!("tests-{}-nested", container.runtime.token);
     let path = format!("/{parent}/a/b/c/{}", container.id);
     let outcome = at_path(container, &path);
     remove_parents(&parent);
@@ -124,7 +124,7 @@ fn nested_path(container: &mut Container) -> Test {
 }
 
 fn existing_parent_is_kept(container: &mut Container) -> Test {
-    let parent = format!("tests-{}-kept", std::process::id());
+    let parent = format!("tests-{}-kept", container.runtime.token);
     let one = cgroups_of_view().join(&parent);
     fs::create_dir(&one)?;
     let path = format!("/{parent}/{}", container.id);

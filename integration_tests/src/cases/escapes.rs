@@ -426,7 +426,8 @@ fn cve_2026_115521_linked_proc_self_fd(container: &mut Container) -> Test {
 }
 
 fn host_propagation_is_untouched(container: &mut Container) -> Test {
-    let mounts = || fs::read_to_string("/proc/self/mountinfo");
+    let id = container.id.clone();
+    let mounts = || crate::leftovers::mountinfo_around(&id);
     let before = mounts()?;
     for value in ["shared", "slave", "private"] {
         container.set("/linux/rootfsPropagation", json!(value));

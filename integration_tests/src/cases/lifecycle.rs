@@ -357,7 +357,7 @@ fn all_characters_of_ids(container: &mut Container) -> Test {
     container.save()?;
     let bundle = container.bundle();
     for id in ["aZ09_+.-", "0", "a..b", "_a", "+a", "x.y", &"n".repeat(100)] {
-        let id = format!("{id}-{}", std::process::id());
+        let id = format!("{id}-{}", container.runtime.token);
         container.runtime(&["run", "--bundle", &bundle, &id])?.success()?;
     }
     Ok(())

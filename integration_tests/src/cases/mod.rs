@@ -23,6 +23,7 @@ mod mounts;
 mod namespaces;
 mod network_devices;
 mod process;
+mod removal;
 mod rootfs;
 mod seccomp;
 mod terminal;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<Case> {
         namespaces::CASES,
         network_devices::CASES,
         process::CASES,
+        removal::CASES,
         rootfs::CASES,
         seccomp::CASES,
         terminal::CASES,

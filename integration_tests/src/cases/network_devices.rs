@@ -25,7 +25,7 @@ impl Device {
     fn new(container: &Container) -> anyhow::Result<Self> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("t{}d{number}", std::process::id());
+        let name = format!("t{}d{number}", container.runtime.token);
         let busybox = container.rootfs().join("bin/busybox");
         let device = Self { ip: vec![busybox.into(), "ip".into()], name };
         device.ip(&["link", "add", &device.name, "type", "veth"])?;

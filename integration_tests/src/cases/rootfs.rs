@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Test, cases, same};
 use crate::config;
 use crate::container::{Container, Skip};
+use crate::removal::remove_tree;
 use crate::view::View;
 
 cases!("rootfs":
@@ -386,7 +387,7 @@ fn sys_of_the_host(container: &mut Container) -> Test {
 fn empty_image(container: &mut Container) -> Test {
     let rootfs = container.rootfs();
     let busybox = fs::read(rootfs.join("bin/busybox"))?;
-    fs::remove_dir_all(&rootfs)?;
+    remove_tree(&rootfs)?;
     fs::create_dir(&rootfs)?;
     fs::write(rootfs.join("busybox"), busybox)?;
     fs::set_permissions(rootfs.join("busybox"), fs::Permissions::from_mode(0o755))?;
