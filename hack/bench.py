@@ -348,6 +348,11 @@ def arguments():
     return parser.parse_args()
 
 
+def library(*command):
+    """Runs a function of hack/lib.sh, in the namespaces of this process."""
+    subprocess.run(["bash", "-euo", "pipefail", "-c", 'source "$0/lib.sh" && "$@"', HACK, *command], check=True)
+
+
 def in_private_namespaces(function):
     """The exit status of function() in a child with its own mount and pid namespaces.
 
@@ -363,6 +368,7 @@ def in_private_namespaces(function):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
+        library("make_own_devices")
         sys.exit(function())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches the child too
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
@@ -379,18 +385,18 @@ def main():
 
 
 def bench_in_directory(options):
-    with tempfile.TemporaryDirectory(prefix="aril-bench.") as directory:
+    directory = tempfile.mkdtemp(prefix="aril-bench.")
+    try:
         # As it would be installed: a file that the linker wrote is slower to map (small page cache folios).
         options.runtime = shutil.copy(options.runtime, directory)
         work = Path(directory) / "work"
         work.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", work], check=True)
-        try:
-            return 0 if bench_in(work, options) else 1
-        except Failed as failure:
-            sys.exit(f"bench: {failure}")
-        finally:
-            subprocess.run(["umount", "--lazy", work], check=True)
+        return 0 if bench_in(work, options) else 1
+    except Failed as failure:
+        sys.exit(f"bench: {failure}")
+    finally:
+        library("remove_tree", directory)
 
 
 def bench_in(directory, options):

@@ -39,3 +39,71 @@ release_binary() {
 	host=$(rustc -vV | sed -n 's/^host: //p')
 	echo "${CARGO_TARGET_DIR:-$PWD/target}/$host/release/aril"
 }
+
+# Where this file is, for shells that are started by it.
+library=$(readlink -f "${BASH_SOURCE[0]}")
+
+# in_own_namespaces COMMAND... : runs it where it can neither change nor kill what is outside: in a pid
+# namespace, and in a mount namespace with a /proc and a /dev of its own. Its first process, which reaps, is
+# the shell; all that the command leaves ends with it.
+in_own_namespaces() {
+	# shellcheck disable=SC2016 # expanded by the shell inside
+	unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -euo pipefail -c '
+		source "$0"
+		make_own_devices
+		status=0
+		"$@" || status=$?
+		exit "$status"' "$library" "$@"
+}
+
+# Mounts a /dev with nodes of its own on the machine's, in a mount namespace of the caller's own: a mode or
+# an owner that changes there changes for nobody else.
+make_own_devices() {
+	local node
+	mount -t tmpfs -o nosuid,mode=755 tmpfs /dev
+	for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
+		mknod --mode=666 "/dev/${node%%:*}" c "$(cut -d: -f2 <<<"$node")" "${node##*:}"
+	done
+	mkdir /dev/pts /dev/shm /dev/mqueue
+	mount -t devpts -o newinstance,nosuid,noexec,mode=620,ptmxmode=666,gid=5 devpts /dev/pts
+	mount -t tmpfs -o nosuid,nodev,noexec,mode=1777 tmpfs /dev/shm
+	ln -s pts/ptmx /dev/ptmx
+	ln -s /proc/self/fd /dev/fd
+	ln -s /proc/self/fd/0 /dev/stdin
+	ln -s /proc/self/fd/1 /dev/stdout
+	ln -s /proc/self/fd/2 /dev/stderr
+	# The caller may have given the machine's own /dev/null.
+	if [ -c /dev/stdin ] && [ ! -t 0 ]; then exec </dev/null; fi
+	if [ -c /dev/stdout ] && [ ! -t 1 ]; then exec >/dev/null; fi
+	if [ -c /dev/stderr ] && [ ! -t 2 ]; then exec 2>/dev/null; fi
+}
+
+# remove_tree DIRECTORY... : removes it, and nothing that is mounted in it: everything that is mounted at or
+# below is detached first. If a mount stays, its name is the error, and nothing is removed.
+remove_tree() {
+	local directory mount
+	for directory; do
+		[ -d "$directory" ] || continue
+		directory=$(realpath -- "$directory")
+		# Read anew each time: mounts lie on one another, and detaching one takes those on it along.
+		while mount=$(last_mount_below "$directory") && [ -n "$mount" ]; do
+			if ! umount --lazy --no-canonicalize -- "${mount%.}"; then
+				echo "$directory is not removed: ${mount%.} is mounted" >&2
+				return 1
+			fi
+		done
+		rm -rf --one-file-system -- "$directory"
+	done
+}
+
+# last_mount_below DIRECTORY : the innermost mount point at or below it, and a dot, which keeps a newline at
+# its end; nothing if there is none.
+last_mount_below() {
+	local point last=
+	while read -r _ _ _ _ point _; do
+		# A space, tab, newline or backslash is written as its number, \040.
+		printf -v point '%b.' "${point//\\/\\0}"
+		[[ ${point%.} != "$1" && $point != "$1"/* ]] || last=$point
+	done </proc/self/mountinfo
+	printf '%s' "$last"
+}

@@ -113,6 +113,11 @@ def soak(runtime, work, options):
     return 0 if good else 1
 
 
+def library(*command):
+    """The exit status of a command that may be a function of hack/lib.sh."""
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", 'source "$0/lib.sh" && "$@"', HACK, *command]).returncode
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="hack/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", type=int, nargs="?", default=10000, help="containers (10000)")
@@ -130,9 +135,13 @@ def main():
     if os.geteuid() != 0:
         sys.exit("soak: must be root")
     runtime = subprocess.run([HACK / "runtime"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-    with tempfile.TemporaryDirectory(prefix="aril-soak.") as work:
-        unshare = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        sys.exit(subprocess.run([*unshare, sys.executable, HACK / "soak.py", *sys.argv[1:], "--inside", runtime, work]).returncode)
+    work = tempfile.mkdtemp(prefix="aril-soak.")
+    try:
+        program = [sys.executable, HACK / "soak.py", *sys.argv[1:], "--inside", runtime, work]
+        status = library("in_own_namespaces", *program)
+    finally:
+        removed = library("remove_tree", work)
+    sys.exit(status or removed)
 
 
 if __name__ == "__main__":
