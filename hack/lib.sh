@@ -33,11 +33,20 @@ build_release() {
 	release_binary
 }
 
+# Builds the program of the container tests and prints its path.
+build_container_tests() {
+	need_linker
+	cargo build --quiet --package integration_tests
+	echo "$(target_directory)/debug/integration_tests"
+}
+
 # The path of the release binary.
 release_binary() {
-	local host
-	host=$(rustc -vV | sed -n 's/^host: //p')
-	echo "${CARGO_TARGET_DIR:-$PWD/target}/$host/release/aril"
+	echo "$(target_directory)/release/aril"
+}
+
+target_directory() {
+	echo "${CARGO_TARGET_DIR:-$PWD/target}/$(rustc -vV | sed -n 's/^host: //p')"
 }
 
 # Where this file is, for shells that are started by it.

@@ -9,12 +9,14 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::{WaitOptions, wait};
+
 use crate::isolation::{DIRECTORY_PREFIX, SUITE_MARK};
 use crate::mountinfo;
 
 /// How long a difference may last that goes by itself: others use the machine, too, and a cgroup is
 /// there for a moment after its last process.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many differences of a kind are told.
 const TOLD: usize = 5;
@@ -152,14 +154,18 @@ fn run() -> BTreeSet<String> {
     tops.iter().cloned().chain(below).map(|path| path.display().to_string()).collect()
 }
 
-/// The entries of the directories for temporary files, but for those of other suites and of
-/// systemd's units.
+/// The entries of the directories for temporary files, but for those that are known to be others'.
 fn temporary_files() -> BTreeSet<String> {
     let directories = BTreeSet::from([std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()]);
-    let others = [DIRECTORY_PREFIX, "systemd-private-"];
+    // Other suites, units of systemd, a compiler, and the scripts in hack/.
+    let prefixes = [DIRECTORY_PREFIX, "systemd-private-", "rustc"];
+    let scripts =
+        ["test", "quickstart", "real-bundles", "wrong-on-purpose", "soak", "bench", "record"];
     let is_others = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        others.iter().any(|prefix| name.starts_with(prefix))
+        let is_scripts = |script: &&str| name.contains(&format!("-{script}."));
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+            || scripts.iter().any(is_scripts)
     };
     let all = directories.iter().flat_map(|directory| entries(directory));
     all.filter(|path| !is_others(path)).map(|path| path.display().to_string()).collect()
@@ -204,8 +210,10 @@ fn marked_processes(token: &str) -> BTreeSet<String> {
     processes(is_marked)
 }
 
-/// The processes beside this one: in a pid namespace of which it is the first, all are the suite's.
+/// The processes beside this one: in a pid namespace of which it is the first, all are the suite's,
+/// and orphans that have ended are its own to reap.
 fn other_processes() -> BTreeSet<String> {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
     processes(|pid| *pid != std::process::id().to_string())
 }
 
