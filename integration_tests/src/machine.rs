@@ -164,8 +164,7 @@ fn temporary_files() -> BTreeSet<String> {
     let is_others = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_scripts = |script: &&str| name.contains(&format!("-{script}."));
-        prefixes.iter().any(|prefix| name.starts_with(prefix))
-            || scripts.iter().any(is_scripts)
+        prefixes.iter().any(|prefix| name.starts_with(prefix)) || scripts.iter().any(is_scripts)
     };
     let all = directories.iter().flat_map(|directory| entries(directory));
     all.filter(|path| !is_others(path)).map(|path| path.display().to_string()).collect()
