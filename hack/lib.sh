@@ -1,6 +1,9 @@
 # Shared by the scripts beside it: source it, do not run it.
 # shellcheck shell=bash
 
+# Where this file is, for shells that are started by it.
+library=$(readlink -f "${BASH_SOURCE[0]}")
+
 # Installs a Debian package whose command is missing: `need COMMAND PACKAGE`.
 need() {
 	command -v "$1" >/dev/null || install_package "$2" "$1"
@@ -19,24 +22,100 @@ need_linker() {
 
 install_package() {
 	echo "installing $1, for $2" >&2
-	if [ -z "${apt_updated:-}" ]; then
-		apt-get update -qq
-		apt_updated=yes
+	update_packages
+	install_packages "$1"
+}
+
+update_packages() {
+	[ -z "${apt_updated:-}" ] || return 0
+	apt-get update -qq
+	apt_updated=yes
+}
+
+# More options for apt, while a toolchain is looked for.
+apt_options=()
+
+install_packages() {
+	DEBIAN_FRONTEND=noninteractive apt-get "${apt_options[@]}" install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# The toolchain that builds this, and what it links with: the one that is installed, or Debian's, if it has one
+# that is new enough. Says in one sentence what to do otherwise.
+need_toolchain() {
+	local oldest have
+	oldest=$(oldest_rust)
+	if command -v cargo >/dev/null && command -v rustc >/dev/null; then
+		have=$(rustc --version 2>/dev/null | cut -d ' ' -f 2)
+		if ! is_at_least "${have:-0}" "$oldest"; then
+			echo "Rust $oldest or later is needed, and rustc is ${have:-without a toolchain}: update it (rustup update," \
+				"or take Debian's away and run this again)." >&2
+			return 1
+		fi
+	else
+		install_toolchain "$oldest"
 	fi
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+	need_linker
+	# Cargo before 1.91 does not know the target "host-tuple" of .cargo/config.toml.
+	export CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+}
+
+oldest_rust() {
+	sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "$library")/../Cargo.toml"
+}
+
+# is_at_least VERSION OLDEST
+is_at_least() {
+	[ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
+}
+
+# install_toolchain OLDEST : Debian 12 has a new one as rustc-web, for its browsers; Debian 13 in its backports.
+install_toolchain() {
+	local sources release
+	if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+		echo "cargo is missing: install Rust $1 or later from https://rustup.rs and run this again." >&2
+		return 1
+	fi
+	update_packages
+	if is_at_least "$(candidate rustc-web)" "$1"; then
+		install_packages rustc-web cargo-web
+	elif is_at_least "$(candidate rustc)" "$1"; then
+		install_packages rustc cargo
+	else
+		# For this once: the machine's own sources stay as they are.
+		sources=$(mktemp -d) release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports
+		cp -r /etc/apt/sources.list.d/. "$sources"
+		echo "deb http://deb.debian.org/debian $release main" >"$sources/backports-for-rust.list"
+		apt_options=(-o "Dir::Etc::sourceparts=$sources")
+		apt-get "${apt_options[@]}" update -qq 2>/dev/null || true
+		apt_options+=(--target-release "$release")
+		if is_at_least "$(candidate rustc)" "$1"; then install_packages rustc cargo; fi
+		apt_options=()
+		remove_tree "$sources"
+	fi
+	if ! command -v cargo >/dev/null; then
+		echo "cargo is missing, and this Debian has none of $1 or later: install it from https://rustup.rs and run this again." >&2
+		return 1
+	fi
+	# Crates are fetched over TLS.
+	need_file /etc/ssl/certs/ca-certificates.crt ca-certificates
+}
+
+# candidate PACKAGE : the version of it that would be installed, or 0.
+candidate() {
+	local version
+	version=$(apt-cache "${apt_options[@]}" policy "$1" | sed -n 's/^  Candidate: \([0-9.]*\).*/\1/p')
+	echo "${version:-0}"
 }
 
 # Builds the release binary and prints its path.
 build_release() {
-	need_linker
-	cargo build --release --quiet --package aril
+	need_toolchain && cargo build --release --quiet --package aril || return
 	release_binary
 }
 
 # Builds the program of the container tests and prints its path.
 build_container_tests() {
-	need_linker
-	cargo build --quiet --package integration_tests
+	need_toolchain && cargo build --quiet --package integration_tests || return
 	echo "$(target_directory)/debug/integration_tests"
 }
 
@@ -46,11 +125,8 @@ release_binary() {
 }
 
 target_directory() {
-	echo "${CARGO_TARGET_DIR:-$PWD/target}/$(rustc -vV | sed -n 's/^host: //p')"
+	echo "${CARGO_TARGET_DIR:-$PWD/target}/${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}"
 }
-
-# Where this file is, for shells that are started by it.
-library=$(readlink -f "${BASH_SOURCE[0]}")
 
 # in_own_namespaces COMMAND... : runs it where it can neither change nor kill what is outside: in a pid
 # namespace, and in a mount namespace with a /proc and a /dev of its own. Its first process, which reaps, is
