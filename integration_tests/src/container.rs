@@ -13,7 +13,6 @@ use crate::config;
 use crate::isolation::token;
 use crate::leftovers::{MARK, Traces};
 use crate::removal::remove_tree;
-use crate::view::View;
 
 /// Why a test cannot run here.
 #[derive(Debug)]
@@ -33,21 +32,20 @@ pub(crate) struct Runtime {
     pub binary: PathBuf,
     busybox: PathBuf,
     applets: Vec<String>,
-    pub view: View,
     /// What all names of this suite contain that others of the machine could have, too.
     pub token: String,
 }
 
 impl Runtime {
-    /// `$RUNTIME`, a path or a name, on the cgroups of `view`.
-    pub(crate) fn from_environment(view: View) -> anyhow::Result<Self> {
+    /// `$RUNTIME`, a path or a name.
+    pub(crate) fn from_environment() -> anyhow::Result<Self> {
         let name = std::env::var_os("RUNTIME").context("set RUNTIME to the runtime's binary")?;
         let binary = find_program(Path::new(&name)).with_context(|| format!("no {name:?}"))?;
         let busybox = find_program(Path::new("busybox"))
             .context("install busybox-static: root filesystems are made of it")?;
         let list = Command::new(&busybox).arg("--list").output()?;
         let applets = String::from_utf8(list.stdout)?.lines().map(str::to_owned).collect();
-        Ok(Self { binary, busybox, applets, view, token: token() })
+        Ok(Self { binary, busybox, applets, token: token() })
     }
 }
 

@@ -68,7 +68,7 @@ fn run(role: Role, arguments: Vec<String>) -> anyhow::Result<Totals> {
     let known = |name: &str| cases::all().iter().any(|case| case.name == name);
     let differences = request.differences.map(|path| Differences::load(&path, request.view, known));
     let differences = differences.transpose()?.unwrap_or_default();
-    let runtime = Runtime::from_environment(request.view)?;
+    let runtime = Runtime::from_environment()?;
     let totals = match role {
         Role::Watcher => isolation::watch()?,
         Role::Leader => isolation::lead(request.view).or_else(|error| skip_all(error, &cases))?,

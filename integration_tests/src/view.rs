@@ -11,7 +11,7 @@ use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use crate::container::Skip;
-use crate::mountinfo;
+use crate::mountinfo::{self, Mount};
 
 /// Where cgroups are found by convention.
 pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
@@ -55,6 +55,38 @@ impl View {
     }
 }
 
+/// Which hierarchies there are to be seen. What a test needs is a layout, never a view: the view
+/// `host` may be of any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Only of v1.
+    V1,
+    /// Only cgroup2.
+    V2,
+    /// Both.
+    Hybrid,
+}
+
+/// The layout that the tests see.
+pub(crate) fn layout() -> anyhow::Result<Layout> {
+    let seen = reachable()?;
+    let has = |filesystem: &str| seen.iter().any(|mount| mount.filesystem == filesystem);
+    match (has("cgroup"), has("cgroup2")) {
+        (true, false) => Ok(Layout::V1),
+        (false, true) => Ok(Layout::V2),
+        (true, true) => Ok(Layout::Hybrid),
+        (false, false) => bail!("no cgroup hierarchy is mounted below {CGROUPS}"),
+    }
+}
+
+/// The mounts below `/sys/fs/cgroup` of hierarchies. One that others lie on is in the table, too, but
+/// it is not to be seen.
+fn reachable() -> anyhow::Result<Vec<Mount>> {
+    let mounts = mountinfo::load()?.into_iter();
+    let below = mounts.filter(|mount| mount.point.starts_with(CGROUPS));
+    Ok(below.filter(|mount| mount.point.join("cgroup.procs").exists()).collect())
+}
+
 fn show_v2() -> anyhow::Result<()> {
     mount("cgroup2", CGROUPS, "cgroup2", MountFlags::empty(), None).context("mount cgroup2")
 }
@@ -86,7 +118,7 @@ fn show_v1() -> anyhow::Result<()> {
 }
 
 fn v1_mount_points() -> anyhow::Result<Vec<PathBuf>> {
-    let v1 = mountinfo::load()?.into_iter().filter(|mount| mount.filesystem == "cgroup");
+    let v1 = reachable()?.into_iter().filter(|mount| mount.filesystem == "cgroup");
     let points = v1.map(|mount| mount.point);
     Ok(points.filter(|path| path.parent() == Some(Path::new(CGROUPS))).collect())
 }

@@ -11,7 +11,7 @@ use super::{Test, cases, same};
 use crate::config;
 use crate::container::{Container, Skip};
 use crate::removal::remove_tree;
-use crate::view::View;
+use crate::view::{Layout, layout};
 
 cases!("rootfs":
     default_mounts, root_is_the_images, root_is_read_only, root_can_be_writable, old_root_is_gone,
@@ -356,7 +356,7 @@ fn cgroup_mount_is_the_containers(container: &mut Container) -> Test {
 }
 
 fn cgroup_mount_without_cgroup_namespace(container: &mut Container) -> Test {
-    if container.runtime.view == View::V2 {
+    if layout()? == Layout::V2 {
         let reason = "a cgroup2 mount shows what its cgroup namespace has, as in runc and crun";
         return Err(Skip(reason.to_owned()).into());
     }
@@ -368,7 +368,7 @@ fn cgroup_mount_without_cgroup_namespace(container: &mut Container) -> Test {
 }
 
 fn cgroup_mount_can_be_writable(container: &mut Container) -> Test {
-    if container.runtime.view == View::Host {
+    if layout()? == Layout::Hybrid {
         return Err(Skip("only where all hierarchies are of one version".to_owned()).into());
     }
     container.set("/mounts/6/options", json!(["nosuid", "noexec", "nodev"]));
