@@ -82,9 +82,10 @@ install_toolchain() {
 		install_packages rustc cargo
 	else
 		# For this once: the machine's own sources stay as they are.
-		sources=$(mktemp -d) release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports
+		sources=$(mktemp -d) release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 		cp -r /etc/apt/sources.list.d/. "$sources"
-		echo "deb http://deb.debian.org/debian $release main" >"$sources/backports-for-rust.list"
+		echo "deb $(mirror "$release") $release-backports main" >"$sources/backports-for-rust.list"
+		release+=-backports
 		apt_options=(-o "Dir::Etc::sourceparts=$sources")
 		apt-get "${apt_options[@]}" update -qq 2>/dev/null || true
 		apt_options+=(--target-release "$release")
@@ -98,6 +99,11 @@ install_toolchain() {
 	fi
 	# Crates are fetched over TLS.
 	need_file /etc/ssl/certs/ca-certificates.crt ca-certificates
+}
+
+# mirror RELEASE : where this machine has its packages of that release from.
+mirror() {
+	apt-get indextargets --format '$(CODENAME) $(REPO_URI)' | awk -v release="$1" '$1 == release { print $2; exit }'
 }
 
 # candidate PACKAGE : the version of it that would be installed, or 0.
