@@ -8,15 +8,15 @@
 //! - `change REPORT` tries once to change every file that is mounted, a device or a stream of its own.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, setxattr, utimensat};
+
+use crate::mountinfo;
 
 /// The flag that makes of this binary the hostile program.
 pub(crate) const FLAG: &str = "--hostile";
@@ -87,8 +87,7 @@ fn follow(pid: u32, marker: &str, report: &mut Report) -> anyhow::Result<()> {
 
 /// Tries to change everything that may be the host's.
 fn change_all(report: &mut Report) -> anyhow::Result<()> {
-    let mounts = fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    let mounts = mounts.split(|byte| *byte == b'\n').filter_map(mount_point);
+    let mounts = mountinfo::load()?.into_iter().map(|mount| mount.point);
     let devices = fs::read_dir("/dev")?.filter_map(|entry| Some(entry.ok()?.path()));
     let streams = (0..=2).map(|fd| PathBuf::from(format!("/proc/self/fd/{fd}")));
     let first = ["exe", "fd/0", "fd/1", "fd/2"].map(|name| Path::new("/proc/1").join(name));
@@ -101,20 +100,6 @@ fn change_all(report: &mut Report) -> anyhow::Result<()> {
         }
     }
     report.line("done")
-}
-
-/// The fifth field of a line of mountinfo (proc_pid_mountinfo(5)), where three digits after a
-/// backslash are a byte.
-fn mount_point(line: &[u8]) -> Option<PathBuf> {
-    let mut field = line.split(|byte| *byte == b' ').nth(4)?;
-    let mut path = Vec::new();
-    while let [first, rest @ ..] = field {
-        let octal = rest.get(..3).filter(|_| *first == b'\\');
-        let octal = octal.and_then(|octal| u8::from_str_radix(str::from_utf8(octal).ok()?, 8).ok());
-        path.push(octal.unwrap_or(*first));
-        field = if octal.is_some() { &rest[3..] } else { rest };
-    }
-    Some(OsString::from_vec(path).into())
 }
 
 /// Every change of a file that leaves its content as it is.

@@ -73,13 +73,13 @@ pub(crate) fn watch() -> anyhow::Result<Totals> {
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let directory =
         fs::canonicalize(std::env::temp_dir())?.join(format!("{DIRECTORY_PREFIX}{token}"));
-    let before = Snapshot::take(OUTSIDE, &token);
+    let before = Snapshot::take(OUTSIDE, &token)?;
     // A container's root that is another user of the machine must be able to come here.
     fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
     let totals = start_leader(&token, &directory).and_then(|(child, pipe)| follow(child, &pipe));
     remove_tree(&directory)?;
-    let (passed, failed) = report(&before.compare());
+    let (passed, failed) = report(&before.compare()?);
     Ok(totals? + Totals { passed, failed, skipped: 0 })
 }
 
@@ -163,10 +163,10 @@ pub(crate) fn lead(view: View) -> anyhow::Result<Totals> {
     make_devices().context("make a /dev of its own")?;
     dup2_stdin(open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
     view.mount()?;
-    let before = Snapshot::take(INSIDE, &token());
+    let before = Snapshot::take(INSIDE, &token())?;
     let suite = again(Role::Suite)?.spawn().context("start the suite")?;
     let status = reap_until_end_of(&suite)?;
-    let (passed, mut failed) = report(&before.compare());
+    let (passed, mut failed) = report(&before.compare()?);
     if !matches!(status.code(), Some(0 | 1)) {
         println!("FAILED suite::end: {status}");
         failed += 1;

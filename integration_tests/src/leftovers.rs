@@ -41,7 +41,7 @@ impl Traces {
         let start = Instant::now();
         while let Some((pid, why)) = self.processes().into_iter().next() {
             if start.elapsed() > GRACE {
-                bail!("a process is left: {pid} {} ({why})", name(pid));
+                bail!("a process is left: {pid} {} ({why})", command_line(&pid.to_string()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -88,7 +88,8 @@ pub(crate) fn mountinfo_around(id: &str) -> anyhow::Result<String> {
     Ok(lines.join("\n"))
 }
 
-fn name(pid: i32) -> String {
+/// The command line of a process.
+pub(crate) fn command_line(pid: &str) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
 }

@@ -3,15 +3,18 @@
 //! A snapshot is taken twice in two places: outside of the suite's own namespaces, where it is of
 //! the machine, and inside, where it is of what the runtime under test could reach.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use rustix::process::{WaitOptions, wait};
 
 use crate::isolation::{DIRECTORY_PREFIX, SUITE_MARK};
+use crate::leftovers::command_line;
 use crate::mountinfo;
 
 /// How long a difference may last that goes by itself: others use the machine, too, and a cgroup is
@@ -23,105 +26,134 @@ const TOLD: usize = 5;
 
 /// One kind of thing.
 #[derive(Clone, Copy)]
-pub(crate) struct Kind {
-    /// Its name in the totals.
+struct Kind {
+    /// Its name in the totals, behind that of the place.
     name: &'static str,
     /// Lists what there is; the argument is the suite's token.
-    list: fn(&str) -> BTreeSet<String>,
+    list: fn(&str) -> Found,
     /// Whether it counts as a difference if something is gone, and not only if something is new.
     /// Others remove their temporary files and cgroups at any time.
     both: bool,
 }
 
-/// What is compared of the machine, by a process outside of the suite's namespaces.
-pub(crate) const OUTSIDE: &[Kind] = &[
-    Kind { name: "machine::mounts", list: |_| mounts(), both: true },
-    Kind { name: "machine::propagation", list: |_| propagation(), both: true },
-    Kind { name: "machine::cgroups", list: cgroups, both: false },
-    Kind { name: "machine::run", list: |_| run(), both: true },
-    Kind { name: "machine::temporary_files", list: |_| temporary_files(), both: false },
-    Kind { name: "machine::network_interfaces", list: network_interfaces, both: true },
-    Kind { name: "machine::devices", list: |_| devices(), both: true },
-    Kind { name: "machine::processes", list: marked_processes, both: false },
-];
+type Found = anyhow::Result<BTreeSet<String>>;
 
-/// What is compared in the suite's namespaces, by their first process. Cgroups again: a view may
-/// show a hierarchy that the machine has not mounted.
-pub(crate) const INSIDE: &[Kind] = &[
-    Kind { name: "suite::mounts", list: |_| mounts(), both: true },
-    Kind { name: "suite::propagation", list: |_| propagation(), both: true },
-    Kind { name: "suite::cgroups", list: cgroups, both: false },
-    Kind { name: "suite::devices", list: |_| devices(), both: true },
-    Kind { name: "suite::processes", list: |_| other_processes(), both: false },
-];
+const MOUNTS: Kind = Kind { name: "mounts", list: |_| mounts(), both: true };
+const PROPAGATION: Kind = Kind { name: "propagation", list: |_| propagation(), both: true };
+const CGROUPS: Kind = Kind { name: "cgroups", list: cgroups, both: false };
+const DEVICES: Kind = Kind { name: "devices", list: |_| devices(), both: true };
+
+/// From where something is compared.
+pub(crate) struct Place {
+    name: &'static str,
+    kinds: &'static [Kind],
+}
+
+/// The machine, by a process outside of the suite's namespaces.
+pub(crate) const OUTSIDE: Place = Place {
+    name: "machine",
+    kinds: &[
+        MOUNTS,
+        PROPAGATION,
+        CGROUPS,
+        Kind { name: "run", list: |_| run(), both: true },
+        Kind { name: "temporary_files", list: |_| temporary_files(), both: false },
+        Kind { name: "network_interfaces", list: network_interfaces, both: true },
+        DEVICES,
+        Kind { name: "processes", list: marked_processes, both: false },
+    ],
+};
+
+/// The suite's namespaces, by their first process. Cgroups again: a view may show a hierarchy that
+/// the machine has not mounted.
+pub(crate) const INSIDE: Place = Place {
+    name: "suite",
+    kinds: &[
+        MOUNTS,
+        PROPAGATION,
+        CGROUPS,
+        DEVICES,
+        Kind { name: "processes", list: |_| other_processes(), both: false },
+    ],
+};
 
 /// What there was at one time.
 pub(crate) struct Snapshot {
+    place: Place,
     token: String,
-    found: Vec<(Kind, BTreeSet<String>)>,
+    found: Vec<BTreeSet<String>>,
+}
+
+/// What of one kind is not as it was.
+pub(crate) struct Difference {
+    name: String,
+    /// Each new and each missing thing.
+    things: BTreeSet<String>,
 }
 
 impl Snapshot {
     /// Lists everything; `token` is the suite's own, by which its processes are known.
-    pub(crate) fn take(kinds: &[Kind], token: &str) -> Self {
-        let found = kinds.iter().map(|kind| (*kind, (kind.list)(token))).collect();
-        Self { token: token.to_owned(), found }
+    ///
+    /// # Errors
+    /// Something cannot be listed.
+    pub(crate) fn take(place: Place, token: &str) -> anyhow::Result<Self> {
+        let found = place.kinds.iter().map(|kind| (kind.list)(token)).collect::<Result<_, _>>()?;
+        Ok(Self { place, token: token.to_owned(), found })
     }
 
-    /// Compares with what there is now. For each kind its name, and what is different.
-    pub(crate) fn compare(&self) -> Vec<(&'static str, Option<String>)> {
+    /// Compares each kind with what there is now.
+    ///
+    /// # Errors
+    /// Something cannot be listed.
+    pub(crate) fn compare(&self) -> anyhow::Result<Vec<Difference>> {
         let start = Instant::now();
-        let mut all = self.differences();
-        while all.iter().any(|(_, different)| !different.is_empty()) && start.elapsed() < PATIENCE {
+        let mut all = self.differences()?;
+        while all.iter().any(|one| !one.things.is_empty()) && start.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(100));
-            for ((_, different), (_, now)) in all.iter_mut().zip(self.differences()) {
-                different.retain(|one| now.contains(one));
+            for (one, now) in all.iter_mut().zip(self.differences()?) {
+                one.things.retain(|thing| now.things.contains(thing));
             }
         }
-        all.into_iter().map(|(name, different)| (name, tell(&different))).collect()
+        Ok(all)
     }
 
-    fn differences(&self) -> Vec<(&'static str, BTreeSet<String>)> {
-        let compare = |(kind, before): &(Kind, BTreeSet<String>)| {
-            let now = (kind.list)(&self.token);
+    fn differences(&self) -> anyhow::Result<Vec<Difference>> {
+        let compare = |(kind, before): (&Kind, &BTreeSet<String>)| {
+            let now = (kind.list)(&self.token)?;
             let new = now.difference(before).map(|one| format!("new: {one}"));
             let gone = before.difference(&now).filter(|_| kind.both);
-            (kind.name, new.chain(gone.map(|one| format!("gone: {one}"))).collect())
+            let gone = gone.map(|one| format!("gone: {one}"));
+            let name = format!("{}::{}", self.place.name, kind.name);
+            Ok(Difference { name, things: new.chain(gone).collect() })
         };
-        self.found.iter().map(compare).collect()
+        self.place.kinds.iter().zip(&self.found).map(compare).collect()
     }
 }
 
-fn tell(different: &BTreeSet<String>) -> Option<String> {
-    let mut told: Vec<_> = different.iter().take(TOLD).cloned().collect();
-    if different.len() > TOLD {
-        told.push(format!("and {} more", different.len() - TOLD));
-    }
-    (!told.is_empty()).then(|| told.join("; "))
-}
-
-fn mounts() -> BTreeSet<String> {
-    let mounts = mountinfo::load().unwrap_or_default();
+fn mounts() -> Found {
+    let mounts = mountinfo::load()?;
     let tell = |mount: mountinfo::Mount| {
         let (point, options) = (mount.point.display(), mount.options);
         format!("{point}: {} {} {options}, mount {}", mount.filesystem, mount.source, mount.id)
     };
-    mounts.into_iter().map(tell).collect()
+    Ok(mounts.into_iter().map(tell).collect())
 }
 
 /// Where mounts and unmounts go to others, or come from them. A private mount is not told: it is
 /// the business of [`mounts`].
-fn propagation() -> BTreeSet<String> {
-    let mounts = mountinfo::load().unwrap_or_default();
+fn propagation() -> Found {
+    let mounts = mountinfo::load()?;
     let connected = mounts.into_iter().filter(|mount| !mount.propagation.is_empty());
-    connected.map(|mount| format!("{} is {}", mount.point.display(), mount.propagation)).collect()
+    let tell =
+        |mount: mountinfo::Mount| format!("{} is {}", mount.point.display(), mount.propagation);
+    Ok(connected.map(tell).collect())
 }
 
 /// The cgroups of every hierarchy that is mounted, but for those of other suites and those that
 /// systemd makes and removes at any time for its units.
-fn cgroups(token: &str) -> BTreeSet<String> {
+fn cgroups(token: &str) -> Found {
     let units = [".service", ".scope", ".slice", ".mount", ".socket", ".swap"];
-    let mounts = mountinfo::load().unwrap_or_default();
+    let mounts = mountinfo::load()?;
     let mut found = BTreeSet::new();
     for mount in mounts.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")) {
         walk(&mount.point, &mut |path| {
@@ -131,9 +163,9 @@ fn cgroups(token: &str) -> BTreeSet<String> {
             if path.is_dir() && !is_unit && !is_others {
                 found.insert(path.display().to_string());
             }
-        });
+        })?;
     }
-    found
+    Ok(found)
 }
 
 /// Whether a name has the token of another suite, which may run at the same time.
@@ -145,17 +177,20 @@ fn is_other_suites(name: &str, token: &str) -> bool {
 }
 
 /// The entries of /run and one level below, where runtimes keep their states.
-fn run() -> BTreeSet<String> {
+fn run() -> Found {
     // What a machine's own daemons write at any time.
     let busy = ["systemd", "udev", "user", "utmp", "log", "cloud-init"];
-    let tops: Vec<_> = entries(Path::new("/run"));
-    let quiet = tops.iter().filter(|path| !busy.iter().any(|name| path.ends_with(name)));
-    let below = quiet.filter(|path| !path.is_symlink()).flat_map(|path| entries(path));
-    tops.iter().cloned().chain(below).map(|path| path.display().to_string()).collect()
+    let mut all = entries(Path::new("/run"))?;
+    let is_quiet = |path: &&PathBuf| !busy.iter().any(|name| path.ends_with(name));
+    let directories: Vec<_> =
+        all.iter().filter(is_quiet).filter(|path| is_directory(path)).collect();
+    let below = directories.into_iter().map(|path| entries(path)).collect::<Result<Vec<_>, _>>()?;
+    all.extend(below.into_iter().flatten());
+    Ok(all.iter().map(|path| path.display().to_string()).collect())
 }
 
 /// The entries of the directories for temporary files, but for those that are known to be others'.
-fn temporary_files() -> BTreeSet<String> {
+fn temporary_files() -> Found {
     let directories = BTreeSet::from([std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()]);
     // Other suites, units of systemd, a compiler, and the scripts in hack/.
     let prefixes = [DIRECTORY_PREFIX, "systemd-private-", "rustc"];
@@ -166,19 +201,20 @@ fn temporary_files() -> BTreeSet<String> {
         let is_scripts = |script: &&str| name.contains(&format!("-{script}."));
         prefixes.iter().any(|prefix| name.starts_with(prefix)) || scripts.iter().any(is_scripts)
     };
-    let all = directories.iter().flat_map(|directory| entries(directory));
-    all.filter(|path| !is_others(path)).map(|path| path.display().to_string()).collect()
+    let all = directories.iter().map(|directory| entries(directory));
+    let all = all.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+    Ok(all.filter(|path| !is_others(path)).map(|path| path.display().to_string()).collect())
 }
 
 /// Those of this process's network namespace, but for other suites'.
-fn network_interfaces(token: &str) -> BTreeSet<String> {
-    let text = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+fn network_interfaces(token: &str) -> Found {
+    let text = fs::read_to_string("/proc/self/net/dev").context("/proc/self/net/dev")?;
     let names = text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
-    names.filter(|name| !is_other_suites(name, token)).map(str::to_owned).collect()
+    Ok(names.filter(|name| !is_other_suites(name, token)).map(str::to_owned).collect())
 }
 
 /// The nodes of /dev, but for terminals, which come and go with their users.
-fn devices() -> BTreeSet<String> {
+fn devices() -> Found {
     let mut found = BTreeSet::new();
     let passed_over = [Path::new("/dev/pts"), Path::new("/dev/shm")];
     walk(Path::new("/dev"), &mut |path| {
@@ -195,12 +231,12 @@ fn devices() -> BTreeSet<String> {
                 path.display()
             ));
         }
-    });
-    found
+    })?;
+    Ok(found)
 }
 
 /// The processes that have the suite's mark in their environment, whatever became of their parents.
-fn marked_processes(token: &str) -> BTreeSet<String> {
+fn marked_processes(token: &str) -> Found {
     let mark = format!("{SUITE_MARK}={token}");
     let is_marked = |pid: &String| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -211,47 +247,67 @@ fn marked_processes(token: &str) -> BTreeSet<String> {
 
 /// The processes beside this one: in a pid namespace of which it is the first, all are the suite's,
 /// and orphans that have ended are its own to reap.
-fn other_processes() -> BTreeSet<String> {
+fn other_processes() -> Found {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
     processes(|pid| *pid != std::process::id().to_string())
 }
 
-fn processes(is_wanted: impl Fn(&String) -> bool) -> BTreeSet<String> {
-    let names = entries(Path::new("/proc")).into_iter();
+fn processes(is_wanted: impl Fn(&String) -> bool) -> Found {
+    let names = entries(Path::new("/proc"))?.into_iter();
     let names = names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let pids = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    let tell = |pid: String| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        format!("process {pid} {}", String::from_utf8_lossy(&line).replace('\0', " ").trim())
-    };
-    pids.filter(is_wanted).map(tell).collect()
+    let tell = |pid: String| format!("process {pid} {}", command_line(&pid));
+    Ok(pids.filter(is_wanted).map(tell).collect())
 }
 
-fn entries(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+/// What is in a directory: nothing if it is not there, or not any more.
+fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        opened => {
+            let entries = opened.with_context(|| directory.display().to_string())?;
+            Ok(entries.flatten().map(|entry| entry.path()).collect())
+        }
+    }
+}
+
+/// Not a link to one.
+fn is_directory(path: &Path) -> bool {
+    path.is_dir() && !path.is_symlink()
 }
 
 /// Calls `visit` for everything below a directory. Links are not followed.
-fn walk(directory: &Path, visit: &mut impl FnMut(&Path)) {
-    for path in entries(directory) {
+fn walk(directory: &Path, visit: &mut impl FnMut(&Path)) -> anyhow::Result<()> {
+    for path in entries(directory)? {
         visit(&path);
-        if path.is_dir() && !path.is_symlink() {
-            walk(&path, visit);
+        if is_directory(&path) {
+            walk(&path, visit)?;
         }
     }
+    Ok(())
 }
 
-/// How the comparisons ended: a line for each, and how many were as before and how many not.
-pub(crate) fn report(results: &[(&str, Option<String>)]) -> (usize, usize) {
-    let mut count = BTreeMap::from([(false, 0), (true, 0)]);
-    for (name, different) in results {
-        match different {
-            None => println!("ok {name}"),
-            Some(text) => println!("FAILED {name}: {text}"),
+/// Prints how the comparisons ended, a line for each. How many found all as it was, and how many not.
+pub(crate) fn report(differences: &[Difference]) -> (usize, usize) {
+    let different = differences.iter().filter(|one| !one.print()).count();
+    (differences.len() - different, different)
+}
+
+impl Difference {
+    /// Prints it. Whether all is as it was.
+    fn print(&self) -> bool {
+        let Self { name, things } = self;
+        if things.is_empty() {
+            println!("ok {name}");
+            return true;
         }
-        *count.entry(different.is_some()).or_default() += 1;
+        let mut told: Vec<_> = things.iter().take(TOLD).cloned().collect();
+        if things.len() > TOLD {
+            told.push(format!("and {} more", things.len() - TOLD));
+        }
+        println!("FAILED {name}: {}", told.join("; "));
+        false
     }
-    (count[&false], count[&true])
 }
 
 #[cfg(test)]
