@@ -6,7 +6,6 @@
 
 mod console;
 mod create;
-mod default_spec;
 mod delete;
 mod error;
 mod exec;
@@ -29,13 +28,11 @@ pub mod spec;
 mod start;
 mod state;
 mod supervise;
-mod violation;
 mod wait;
 
 pub use create::create;
-pub use default_spec::default_spec;
 pub use delete::delete;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, Violation};
 pub use exec::exec;
 pub use features::features;
 pub use freeze::{pause, resume};
@@ -44,6 +41,6 @@ pub use own_binary::protect as protect_own_binary;
 pub use query::{list, ps, state};
 pub use request::Context;
 pub use run::run;
+pub use spec::default_spec;
 pub use start::start;
 pub use state::{StateDocument, Status};
-pub use violation::Violation;

@@ -6,11 +6,12 @@ use std::path::Path;
 use libnamespaces::{Kind, Namespaces};
 use oci_spec::runtime::{Linux, Spec};
 
-use super::{Confinement, Plan, Process, Violations};
-use super::{
-    cgroups, devices, hooks, memory_policy, mounts, names, namespaces, net_devices, personality,
-    process, rootfs, seccomp, sysctl, unsupported, version,
+use super::filesystem::{devices, mounts, rootfs};
+use super::linux::{
+    cgroups, memory_policy, namespaces, net_devices, personality, seccomp, sysctl, uts,
 };
+use super::rules::{unsupported, version};
+use super::{Confinement, Given, Plan, Process, Violations, hooks, process};
 use crate::host::Host;
 use crate::{Violation, request};
 
@@ -21,18 +22,6 @@ pub struct Planned {
     pub plan: Plan,
     /// Warnings.
     pub warnings: Vec<String>,
-}
-
-/// All that planning looks at.
-#[derive(Clone, Copy)]
-pub(crate) struct Given<'a> {
-    pub spec: &'a Spec,
-    /// `linux` of the spec, or one that asks for nothing.
-    pub linux: &'a Linux,
-    pub host: &'a Host,
-    pub request: &'a request::Create,
-    /// Absolute path of the bundle.
-    pub bundle: &'a Path,
 }
 
 /// Plans the container that `spec`, of the bundle at the absolute path `bundle`, describes.
@@ -74,8 +63,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         devices: devices::plan(linux, &mounts, found),
         bind_devices: namespaces.has(Kind::User) || host.in_user_namespace,
         links: devices::links(&mounts),
-        hostname: names::plan("/hostname", spec.hostname().as_deref(), &namespaces, found),
-        domainname: names::plan("/domainname", spec.domainname().as_deref(), &namespaces, found),
+        hostname: uts::plan("/hostname", spec.hostname().as_deref(), &namespaces, found),
+        domainname: uts::plan("/domainname", spec.domainname().as_deref(), &namespaces, found),
         sysctl: sysctl::plan(given, &namespaces, found),
         masked_paths: rootfs::masked_paths(linux, found),
         readonly_paths: rootfs::readonly_paths(linux, found),

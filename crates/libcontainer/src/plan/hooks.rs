@@ -3,8 +3,41 @@
 use std::ffi::CString;
 
 use oci_spec::runtime::{Hook as SpecHook, Spec};
+use serde::{Deserialize, Serialize};
 
-use super::{Hook, Hooks, Violations};
+use super::Violations;
+
+/// `hooks`, in the order of the config.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Run by the runtime, deprecated: with `create_runtime`, before it.
+    pub prestart: Vec<Hook>,
+    /// Run by the runtime when the namespaces exist.
+    pub create_runtime: Vec<Hook>,
+    /// Run in the container's namespaces before pivot_root.
+    pub create_container: Vec<Hook>,
+    /// Run in the container just before the program.
+    pub start_container: Vec<Hook>,
+    /// Run by the runtime after the program started.
+    pub poststart: Vec<Hook>,
+    /// Run by the runtime after delete.
+    pub poststop: Vec<Hook>,
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Its JSON pointer, such as `/hooks/poststop/0`.
+    pub pointer: String,
+    /// Absolute path, in the runtime's namespaces or (startContainer) the container's.
+    pub path: CString,
+    /// `args`; the path alone when the config has none.
+    pub args: Vec<CString>,
+    /// `env`, exactly; empty when the config has none.
+    pub env: Vec<CString>,
+    /// Seconds after which it is killed.
+    pub timeout: Option<u32>,
+}
 
 /// The kinds of hooks, in the order they run.
 pub const HOOK_NAMES: [&str; 6] =

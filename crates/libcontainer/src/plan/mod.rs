@@ -9,49 +9,31 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use libcgroups::Location;
-use libnamespaces::{IdMapping, Namespaces, NetworkDevice, Spawn};
-use serde::{Deserialize, Serialize};
+use libnamespaces::{Namespaces, NetworkDevice, Spawn};
 
-mod capabilities;
-mod cgroups;
-mod check;
-mod container_path;
 mod create;
-mod devices;
+mod exec;
+mod filesystem;
+mod given;
 mod hooks;
-mod id;
-mod mappings;
-mod memory_policy;
-mod mount_ids;
-mod mounts;
-mod names;
-mod namespaces;
-mod net_devices;
-mod number_set;
-mod options;
-mod personality;
+mod linux;
 mod process;
-mod rlimits;
-mod rootfs;
-mod scheduling;
-mod seccomp;
-mod sysctl;
-mod unsupported;
-mod version;
+mod rules;
 
-pub(crate) use capabilities::ALL as ALL_CAPABILITIES;
-pub use capabilities::names as capability_names;
-pub(crate) use check::{Violations, token};
-pub use container_path::ContainerPath;
 pub use create::{Planned, create};
-pub use hooks::HOOK_NAMES;
-pub use id::validate_id;
-pub use memory_policy::MemoryPolicy;
-pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
-pub use number_set::NumberSet;
-pub use options::mount_option_names;
-pub use process::exec;
-pub use version::VERSIONS;
+pub use exec::exec;
+pub use filesystem::{
+    Attributes, ContainerPath, Device, DeviceKind, IdMappings, Link, Mount, MountIds, MountKind,
+    Propagation, Rootfs, SourceLink, mount_option_names,
+};
+pub(crate) use given::Given;
+pub use hooks::{HOOK_NAMES, Hook, Hooks};
+pub use linux::MemoryPolicy;
+pub(crate) use linux::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
+pub(crate) use process::ALL_CAPABILITIES;
+pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
+pub(crate) use rules::Violations;
+pub use rules::{NumberSet, VERSIONS, validate_id};
 
 /// Everything that decides what one container will be.
 #[derive(Clone, Debug)]
@@ -107,189 +89,6 @@ pub struct Plan {
     pub preserve_fds: u32,
 }
 
-/// `root`.
-#[derive(Clone, Debug)]
-pub struct Rootfs {
-    /// Absolute path on the host.
-    pub path: PathBuf,
-    /// Whether the container's `/` ends read-only.
-    pub readonly: bool,
-    /// `linux.rootfsPropagation`; absent means slave, recursively, as runc does.
-    pub propagation: Option<Propagation>,
-    /// Whether the root is changed by moving the mount and chroot(2) instead of pivot_root(2).
-    pub no_pivot: bool,
-}
-
-/// A propagation type (mount_namespaces(7)), set on a mount or on all mounts below it too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Propagation {
-    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`.
-    pub flag: u64,
-    /// Whether submounts are changed too (the `r` options).
-    pub recursive: bool,
-}
-
-/// What becomes of a bind mount whose source is a symbolic link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceLink {
-    /// What it leads to is bound.
-    Follow,
-    /// It is bound itself (`src-nofollow`).
-    Bind,
-    /// It is made again at the destination (`copy-symlink`).
-    Copy,
-}
-
-/// The user namespace that maps the ids of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountIds {
-    /// Absent are those of the user namespace that is joined.
-    pub mappings: Option<IdMappings>,
-    /// Whether the mounts below are mapped too (`ridmap`).
-    pub recursive: bool,
-}
-
-/// Mappings of users and of groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdMappings {
-    /// Of users.
-    pub uids: Vec<IdMapping>,
-    /// Of groups.
-    pub gids: Vec<IdMapping>,
-}
-
-/// One entry of `mounts`.
-#[derive(Clone, Debug)]
-pub struct Mount {
-    /// Its place in `mounts`, for messages.
-    pub index: usize,
-    /// Where it goes.
-    pub destination: ContainerPath,
-    /// What is mounted.
-    pub kind: MountKind,
-    /// Attributes of the mount itself.
-    pub attributes: Attributes,
-    /// Attributes of the mount and everything below it (the spec's `r` options).
-    pub recursive_attributes: Attributes,
-    /// Propagation changes in the order of the options.
-    pub propagation: Vec<Propagation>,
-    /// The mapping of its ids (`idmap`, `ridmap`).
-    pub ids: Option<MountIds>,
-    /// Whether a symbolic link at the destination is mounted on, and not followed.
-    pub onto_link: bool,
-    /// Whether what the image has at the destination is copied into the new tmpfs
-    /// (`tmpcopyup`).
-    pub copy_up: bool,
-}
-
-/// `MOUNT_ATTR_*` bits to set and to clear (mount_setattr(2)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// Bits to set.
-    pub set: u64,
-    /// Bits to clear; the atime bits are a field, cleared as a whole when one is set.
-    pub clear: u64,
-}
-
-impl Attributes {
-    /// Whether nothing is to be changed.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.set == 0 && self.clear == 0
-    }
-}
-
-/// What is mounted.
-#[derive(Clone, Debug)]
-pub enum MountKind {
-    /// A file or directory of the host.
-    Bind {
-        /// Absolute path in the runtime's mount namespace.
-        source: PathBuf,
-        /// Whether submounts come along (`rbind`).
-        recursive: bool,
-        /// What is done with a source that is a symbolic link.
-        link: SourceLink,
-    },
-    /// A change of the mount that is at the destination, and of its filesystem.
-    Remount {
-        /// Parameters of the filesystem, in the order of the options.
-        parameters: Vec<(CString, Option<CString>)>,
-    },
-    /// A new filesystem instance (fsopen(2)).
-    Filesystem {
-        /// Its type, such as `tmpfs`.
-        fstype: CString,
-        /// Its `source` parameter, where the config has one.
-        source: Option<CString>,
-        /// Parameters in the order of the options: a key alone is a flag.
-        parameters: Vec<(CString, Option<CString>)>,
-    },
-    /// The container's view of the cgroup hierarchies (types `cgroup` and `cgroup2`), as the host
-    /// has them: v1 controllers under a tmpfs, or one cgroup2.
-    Cgroup,
-}
-
-/// A device node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Where it goes.
-    pub path: ContainerPath,
-    /// What it is.
-    pub kind: DeviceKind,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner inside the container.
-    pub uid: u32,
-    /// Group inside the container.
-    pub gid: u32,
-    /// Its place in `linux.devices`; absent for the spec's default devices.
-    pub index: Option<usize>,
-}
-
-/// The type of a device node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// `c` and `u`.
-    Character {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// `b`.
-    Block {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// `p`.
-    Fifo,
-}
-
-/// A symbolic link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Where it goes.
-    pub path: ContainerPath,
-    /// What it holds.
-    pub target: CString,
-    /// Made only if this path exists in the container when the mounts are done.
-    pub only_if: Option<ContainerPath>,
-    /// Whether it replaces what the image has there.
-    pub replaces: bool,
-}
-
-/// On which CPUs an exec process runs (config.md, "Linux Process", `execCPUAffinity`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Affinity {
-    /// CPUs of the runtime before it enters the container's cgroup; absent leaves them.
-    pub initial: Option<NumberSet>,
-    /// CPUs of the process in the container's cgroup; absent leaves them to the kernel.
-    pub last: Option<NumberSet>,
-}
-
 /// What every process of the container has, those of `exec` too.
 #[derive(Clone, Debug, Default)]
 pub struct Confinement {
@@ -299,108 +98,4 @@ pub struct Confinement {
     pub memory_policy: Option<MemoryPolicy>,
     /// Whether it keeps the session keyring of whoever calls the runtime (`--no-new-keyring`).
     pub callers_keyring: bool,
-}
-
-/// `process`, decided: for init and for exec processes alike.
-#[derive(Clone, Debug)]
-pub struct Process {
-    /// Present when the program gets a terminal.
-    pub terminal: Option<Terminal>,
-    /// `args`, at least one.
-    pub args: Vec<CString>,
-    /// `env` verbatim, order and duplicates kept.
-    pub env: Vec<CString>,
-    /// Whether `env` has no HOME, so that init adds the one of the user.
-    pub needs_home: bool,
-    /// `cwd`, absolute.
-    pub cwd: ContainerPath,
-    /// `user.uid`.
-    pub uid: u32,
-    /// `user.gid`.
-    pub gid: u32,
-    /// `user.additionalGids`: setgroups(2) is called also for none.
-    pub additional_gids: Vec<u32>,
-    /// `user.umask`; absent leaves it as it is.
-    pub umask: Option<u32>,
-    /// `capabilities`.
-    pub capabilities: Capabilities,
-    /// `rlimits`.
-    pub rlimits: Vec<Rlimit>,
-    /// `noNewPrivileges`.
-    pub no_new_privileges: bool,
-    /// `oomScoreAdj`; absent leaves it as it is.
-    pub oom_score_adj: Option<i32>,
-    /// `ioPriority`: the value for ioprio_set(2).
-    pub io_priority: Option<u32>,
-    /// `scheduler`.
-    pub scheduler: Option<libsyscall::scheduler::Attributes>,
-    /// `execCPUAffinity`, of which init takes no notice.
-    pub affinity: Affinity,
-}
-
-/// `process.terminal`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terminal {
-    /// `consoleSize`, rows and columns.
-    pub size: Option<(u16, u16)>,
-}
-
-/// The five capability sets as bit sets: bit n is capability n (capabilities(7)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capabilities {
-    /// The bounding set.
-    pub bounding: u64,
-    /// The effective set.
-    pub effective: u64,
-    /// The inheritable set.
-    pub inheritable: u64,
-    /// The permitted set.
-    pub permitted: u64,
-    /// The ambient set.
-    pub ambient: u64,
-}
-
-/// One resource limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rlimit {
-    /// `RLIMIT_*` as the kernel numbers it.
-    pub resource: u32,
-    /// The name in the config.
-    pub name: &'static str,
-    /// Soft limit.
-    pub soft: u64,
-    /// Hard limit.
-    pub hard: u64,
-}
-
-/// `hooks`, in the order of the config.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hooks {
-    /// Run by the runtime, deprecated: with `create_runtime`, before it.
-    pub prestart: Vec<Hook>,
-    /// Run by the runtime when the namespaces exist.
-    pub create_runtime: Vec<Hook>,
-    /// Run in the container's namespaces before pivot_root.
-    pub create_container: Vec<Hook>,
-    /// Run in the container just before the program.
-    pub start_container: Vec<Hook>,
-    /// Run by the runtime after the program started.
-    pub poststart: Vec<Hook>,
-    /// Run by the runtime after delete.
-    pub poststop: Vec<Hook>,
-}
-
-/// One hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hook {
-    /// Its JSON pointer, such as `/hooks/poststop/0`.
-    pub pointer: String,
-    /// Absolute path, in the runtime's namespaces or (startContainer) the container's.
-    pub path: CString,
-    /// `args`; the path alone when the config has none.
-    pub args: Vec<CString>,
-    /// `env`, exactly; empty when the config has none.
-    pub env: Vec<CString>,
-    /// Seconds after which it is killed.
-    pub timeout: Option<u32>,
 }

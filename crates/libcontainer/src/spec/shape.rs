@@ -168,7 +168,7 @@ mod tests {
             *config.pointer_mut(&pointer).unwrap() = Value::Array(Vec::new());
             let error = serde_path_to_error::deserialize::<_, super::Object<super::Spec>>(&config);
             let Err(error) = error else { panic!("{pointer} may be a list") };
-            assert_eq!(crate::spec::pointer_of(error.path()), pointer);
+            assert_eq!(crate::spec::pointer::pointer_of(error.path()), pointer);
         }
         assert!(serde_json::from_str::<super::Object<super::Spec>>(text).is_ok());
     }

@@ -1,6 +1,6 @@
 //! `ociVersion`.
 
-use super::Violations;
+use crate::plan::Violations;
 
 /// The oldest and the newest version of the runtime-spec that aril knows.
 pub const VERSIONS: [&str; 2] = ["1.0.0", "1.3.0"];

@@ -1,8 +1,24 @@
 //! `process.capabilities` as bit sets.
 
 use oci_spec::runtime::{Capabilities as Names, Capability, LinuxCapabilities};
+use serde::{Deserialize, Serialize};
 
-use super::{Capabilities, Violations};
+use crate::plan::Violations;
+
+/// The five capability sets as bit sets: bit n is capability n (capabilities(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The bounding set.
+    pub bounding: u64,
+    /// The effective set.
+    pub effective: u64,
+    /// The inheritable set.
+    pub inheritable: u64,
+    /// The permitted set.
+    pub permitted: u64,
+    /// The ambient set.
+    pub ambient: u64,
+}
 
 /// The capabilities, each at the place of its number (capabilities(7), linux/capability.h).
 const TABLE: [(Capability, &str); 41] = [

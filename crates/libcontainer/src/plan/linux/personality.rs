@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Linux, LinuxPersonalityDomain};
 
-use super::Violations;
+use crate::plan::Violations;
 
 /// The domain for personality(2): `PER_LINUX` or `PER_LINUX32`.
 pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Option<u32> {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use libnamespaces::{Kind, Namespaces};
 
-use super::Violations;
-use super::check::token;
-use super::create::Given;
+use crate::plan::{Given, Violations};
+use crate::spec::token;
 
 /// Sysctls of the ipc namespace (ipc_namespaces(7)).
 const IPC: [&str; 8] = [

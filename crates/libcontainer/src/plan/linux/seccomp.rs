@@ -3,7 +3,7 @@
 use libseccompiler::{Architecture, Filter, compile};
 use oci_spec::runtime::{Linux, LinuxSeccompAction};
 
-use super::Violations;
+use crate::plan::Violations;
 
 pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Option<Filter> {
     let seccomp = linux.seccomp().as_ref()?;

@@ -3,35 +3,70 @@
 use std::ffi::CString;
 use std::path::Path;
 
-use libnamespaces::{Kind, KindSet, Namespaces};
+use libnamespaces::Namespaces;
 use oci_spec::runtime::{Process as SpecProcess, User};
 
-use super::{
-    ContainerPath, Process, Terminal, Violations, capabilities, mappings, rlimits, scheduling,
-    unsupported,
-};
-use crate::Violation;
-use crate::host::Host;
+use crate::plan::linux::mappings;
+use crate::plan::rules::unsupported;
+use crate::plan::{ContainerPath, Violations};
+
+mod capabilities;
+mod rlimits;
+mod scheduling;
+
+pub(crate) use capabilities::ALL as ALL_CAPABILITIES;
+pub use capabilities::{Capabilities, names as capability_names};
+pub use rlimits::Rlimit;
+pub use scheduling::Affinity;
+
+/// `process`, decided: for init and for exec processes alike.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Present when the program gets a terminal.
+    pub terminal: Option<Terminal>,
+    /// `args`, at least one.
+    pub args: Vec<CString>,
+    /// `env` verbatim, order and duplicates kept.
+    pub env: Vec<CString>,
+    /// Whether `env` has no HOME, so that init adds the one of the user.
+    pub needs_home: bool,
+    /// `cwd`, absolute.
+    pub cwd: ContainerPath,
+    /// `user.uid`.
+    pub uid: u32,
+    /// `user.gid`.
+    pub gid: u32,
+    /// `user.additionalGids`: setgroups(2) is called also for none.
+    pub additional_gids: Vec<u32>,
+    /// `user.umask`; absent leaves it as it is.
+    pub umask: Option<u32>,
+    /// `capabilities`.
+    pub capabilities: Capabilities,
+    /// `rlimits`.
+    pub rlimits: Vec<Rlimit>,
+    /// `noNewPrivileges`.
+    pub no_new_privileges: bool,
+    /// `oomScoreAdj`; absent leaves it as it is.
+    pub oom_score_adj: Option<i32>,
+    /// `ioPriority`: the value for ioprio_set(2).
+    pub io_priority: Option<u32>,
+    /// `scheduler`.
+    pub scheduler: Option<libsyscall::scheduler::Attributes>,
+    /// `execCPUAffinity`, of which init takes no notice.
+    pub affinity: Affinity,
+}
+
+/// `process.terminal`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terminal {
+    /// `consoleSize`, rows and columns.
+    pub size: Option<(u16, u16)>,
+}
 
 /// The most additional groups (`NGROUPS_MAX`, setgroups(2)).
 const MOST_GROUPS: usize = 65536;
 /// The id that means "leave it" to setresuid(2) and its like: with it the program would stay root.
 const NO_ID: u32 = u32::MAX;
-
-/// Plans a process that joins a container, which has `namespaces` of its own.
-///
-/// # Errors
-/// Every violation; pointers start at the process itself.
-pub fn exec(
-    process: &SpecProcess,
-    host: &Host,
-    namespaces: KindSet,
-) -> Result<(Process, Vec<String>), Vec<Violation>> {
-    let mut found = Violations::default();
-    let available = host.capabilities(namespaces.contains(Kind::User));
-    let planned = plan(process, available, "", &mut found);
-    found.finish(planned)
-}
 
 /// Plans `process`, which `pointer` points to and which can be given the capabilities
 /// `available`.

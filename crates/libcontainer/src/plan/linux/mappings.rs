@@ -3,7 +3,7 @@
 use libnamespaces::{IdMapping, Kind, Namespaces};
 use oci_spec::runtime::{Linux, LinuxIdMapping};
 
-use super::Violations;
+use crate::plan::Violations;
 
 /// The most ranges that the kernel takes (user_namespaces(7)).
 const MOST: usize = 340;

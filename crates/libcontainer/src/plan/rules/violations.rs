@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::ContainerPath;
 use crate::Violation;
+use crate::plan::ContainerPath;
 
 /// The most violations that are told.
 const MOST_SHOWN: usize = 100;
@@ -97,9 +97,4 @@ impl Violations {
     fn nul(&mut self, pointer: &str, value: impl Display) {
         self.add(pointer, value, "a string for the kernel cannot hold a NUL byte", "remove it");
     }
-}
-
-/// A key as a token of a JSON pointer (RFC 6901).
-pub(crate) fn token(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }

@@ -3,8 +3,9 @@
 use libnamespaces::{Clock, Joined, Kind, Namespaces, TimeOffset};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset};
 
-use super::check::token;
-use super::{Violations, mappings};
+use super::mappings;
+use crate::plan::Violations;
+use crate::spec::token;
 
 /// Nanoseconds of a second.
 const SECOND: u32 = 1_000_000_000;

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Linux, Process, Spec};
 
-use super::Violations;
+use crate::plan::Violations;
 
 pub(crate) fn refuse(spec: &Spec, linux: &Linux, found: &mut Violations) {
     refuse_other_platforms(spec, found);

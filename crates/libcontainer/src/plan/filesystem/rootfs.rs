@@ -1,12 +1,24 @@
 //! `root`, and what of `linux` is about the root filesystem.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Root};
 use rustix::mount::MountPropagationFlags;
 
-use super::create::Given;
-use super::{ContainerPath, Propagation, Rootfs, Violations};
+use crate::plan::{ContainerPath, Given, Propagation, Violations};
+
+/// `root`.
+#[derive(Clone, Debug)]
+pub struct Rootfs {
+    /// Absolute path on the host.
+    pub path: PathBuf,
+    /// Whether the container's `/` ends read-only.
+    pub readonly: bool,
+    /// `linux.rootfsPropagation`; absent means slave, recursively, as runc does.
+    pub propagation: Option<Propagation>,
+    /// Whether the root is changed by moving the mount and chroot(2) instead of pivot_root(2).
+    pub no_pivot: bool,
+}
 
 pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Rootfs {
     let root = given.spec.root().as_ref();

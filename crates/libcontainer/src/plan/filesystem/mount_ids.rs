@@ -4,7 +4,26 @@
 use libnamespaces::{IdMapping, Kind, Namespaces};
 use oci_spec::runtime::{LinuxIdMapping, Mount};
 
-use super::{IdMappings, MountIds, Violations, mappings};
+use crate::plan::Violations;
+use crate::plan::linux::mappings;
+
+/// The user namespace that maps the ids of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountIds {
+    /// Absent are those of the user namespace that is joined.
+    pub mappings: Option<IdMappings>,
+    /// Whether the mounts below are mapped too (`ridmap`).
+    pub recursive: bool,
+}
+
+/// Mappings of users and of groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdMappings {
+    /// Of users.
+    pub uids: Vec<IdMapping>,
+    /// Of groups.
+    pub gids: Vec<IdMapping>,
+}
 
 /// `idmap` or `ridmap` among the options of a mount.
 pub(crate) struct MapIds {

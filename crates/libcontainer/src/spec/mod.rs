@@ -3,24 +3,21 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use oci_spec::runtime::{Capability, Process, Spec};
-use serde::Deserialize as _;
+use oci_spec::runtime::{Process, Spec};
+use pointer::Removed;
+use repair::Reader;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use serde_path_to_error::Segment;
 use shape::Object;
 
-use crate::plan::token;
 use crate::{Error, Result, Violation};
 
+mod default;
+mod pointer;
+mod repair;
 mod shape;
 
-/// The most properties of a wrong type that are named: each takes another pass.
-const MOST_WRONG: usize = 64;
-/// The most of serde's words that are shown, in characters.
-const LONGEST_RULE: usize = 200;
-/// What to do about a wrong type.
-const FIX: &str = "see the schema of runtime-spec 1.3.0";
+pub use default::default_spec;
+pub(crate) use pointer::token;
 
 /// A config, or as much of it as has the right types.
 #[derive(Debug)]
@@ -120,188 +117,6 @@ fn parse<T: Config>(bytes: &[u8], name: &str) -> Result<Loaded<T>> {
             Reader::default().read(json)
         }
     }
-}
-
-/// Takes out what does not fit, one property at a time, until the rest does.
-#[derive(Default)]
-struct Reader {
-    warnings: Vec<String>,
-    violations: Vec<Violation>,
-    removed: Removed,
-}
-
-impl Reader {
-    fn read<T: Config>(mut self, mut json: Value) -> Result<Loaded<T>> {
-        let process = T::PROCESS;
-        drop_nulls(&mut json);
-        rename_scheduler_flags(json.pointer_mut(&format!("{process}/scheduler/flags")));
-        drop_empty_lists_of_cpus(json.pointer_mut(&format!("{process}/execCPUAffinity")));
-        for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
-            let pointer = format!("{process}/capabilities/{set}");
-            self.drop_unknown_capabilities(&pointer, json.pointer_mut(&pointer));
-        }
-        let value = match self.fit::<T::Shape>(&mut json) {
-            Some(_) => self.fit(&mut json),
-            None => None,
-        };
-        let Self { warnings, violations, removed } = self;
-        match value {
-            Some(value) => Ok(Loaded { warnings, value, violations, removed }),
-            None => Err(Error::invalid(violations)),
-        }
-    }
-
-    /// Reads `json` as a `T`, without what does not fit; nothing if the rest does not fit either.
-    fn fit<T: DeserializeOwned>(&mut self, json: &mut Value) -> Option<T> {
-        while self.violations.len() < MOST_WRONG {
-            match serde_path_to_error::deserialize(&*json) {
-                Ok(value) => return Some(value),
-                Err(error) if self.take_out(json, &error) => {}
-                Err(_) => break,
-            }
-        }
-        None
-    }
-
-    /// Notes what is wrong and removes it; false if it cannot be removed.
-    fn take_out(
-        &mut self,
-        json: &mut Value,
-        error: &serde_path_to_error::Error<serde_json::Error>,
-    ) -> bool {
-        let place = pointer_of(error.path());
-        let pointer = self.removed.original(&place);
-        let taken = self.removed.take(json, &place);
-        let text = error.inner().to_string();
-        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        let violation = match missing {
-            Some(name) => {
-                Violation::new(format!("{pointer}/{}", token(name)), "", "is required", FIX)
-            }
-            None => Violation::new(pointer, shown(taken.as_ref()), one_line(&text), FIX),
-        };
-        // What was taken out for its type is then missing.
-        if self.violations.iter().all(|known| known.pointer != violation.pointer) {
-            self.violations.push(violation);
-        }
-        taken.is_some()
-    }
-
-    /// Leaves out names that are not known, which is no error (config.md, "Linux Process").
-    fn drop_unknown_capabilities(&mut self, pointer: &str, set: Option<&mut Value>) {
-        let Some(names) = set.and_then(Value::as_array_mut) else { return };
-        let (mut unknown, mut kept) = (Vec::new(), 0);
-        names.retain(|name| {
-            // What is no name at all is an error, which reading the set finds.
-            let keep = !name.is_string() || Capability::deserialize(name).is_ok();
-            if keep {
-                kept += 1;
-            } else {
-                unknown.push(name.clone());
-                self.removed.0.push((pointer.to_owned(), kept));
-            }
-            keep
-        });
-        if !unknown.is_empty() {
-            let shown = Violation::shown(Value::from(unknown));
-            self.warnings.push(format!("{pointer}: unknown capabilities {shown}, left out"));
-        }
-    }
-}
-
-fn shown(value: Option<&Value>) -> String {
-    match value {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => String::new(),
-    }
-}
-
-/// What serde says, which may hold the value as it is: on one line, and not too long.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .take(LONGEST_RULE)
-        .map(|letter| if letter.is_control() { '?' } else { letter })
-        .collect()
-}
-
-/// A property that is null is as good as none, as in Go, which engines are written in.
-fn drop_nulls(json: &mut Value) {
-    match json {
-        Value::Object(properties) => {
-            properties.retain(|_, value| !value.is_null());
-            properties.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
-}
-
-/// oci-spec spells two flags differently from the spec.
-fn rename_scheduler_flags(flags: Option<&mut Value>) {
-    const SPELLINGS: [(&str, &str); 2] = [
-        ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
-        ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
-    ];
-    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some((_, other)) = SPELLINGS.iter().find(|(name, _)| flag == name) {
-            *flag = (*other).into();
-        }
-    }
-}
-
-/// An empty list is as good as none (config.md, "Linux Process"), which oci-spec does not know.
-fn drop_empty_lists_of_cpus(affinity: Option<&mut Value>) {
-    if let Some(lists) = affinity.and_then(Value::as_object_mut) {
-        lists.retain(|_, list| list != "");
-    }
-}
-
-fn pointer_of(path: &serde_path_to_error::Path) -> String {
-    path.iter().fold(String::new(), |pointer, segment| match segment {
-        Segment::Seq { index } => format!("{pointer}/{index}"),
-        Segment::Map { key } => format!("{pointer}/{}", token(key)),
-        // An enum is a plain string in config.json, and its variant no part of the place.
-        Segment::Enum { .. } | Segment::Unknown => pointer,
-    })
-}
-
-/// The items taken out of lists, in order: the pointer to the list, and the index. Those after
-/// them have moved up, and are still named by the numbers they had.
-#[derive(Debug, Default)]
-struct Removed(Vec<(String, usize)>);
-
-impl Removed {
-    /// The pointer into what was read for a pointer into what is left.
-    fn original(&self, pointer: &str) -> String {
-        self.0.iter().rev().fold(pointer.to_owned(), |pointer, (list, index)| {
-            moved_down(&pointer, list, *index).unwrap_or(pointer)
-        })
-    }
-
-    /// Removes and returns the value at `place`.
-    fn take(&mut self, json: &mut Value, place: &str) -> Option<Value> {
-        let (parent, last) = place.rsplit_once('/')?;
-        match json.pointer_mut(parent)? {
-            Value::Object(properties) => {
-                properties.remove(&last.replace("~1", "/").replace("~0", "~"))
-            }
-            Value::Array(items) => {
-                let index = last.parse().ok().filter(|index| *index < items.len())?;
-                self.0.push((parent.to_owned(), index));
-                Some(items.remove(index))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// `pointer` as it was before item `index` was taken out of `list`; nothing if it is unchanged.
-fn moved_down(pointer: &str, list: &str, index: usize) -> Option<String> {
-    let rest = pointer.strip_prefix(list)?.strip_prefix('/')?;
-    let (number, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let number: usize = number.parse().ok()?;
-    (number >= index).then(|| format!("{list}/{}{tail}", number + 1))
 }
 
 #[cfg(test)]
@@ -443,7 +258,7 @@ mod tests {
     fn a_hundred_thousand_wrong_items_take_no_time() {
         let mappings: Vec<Value> = (0..100_000).map(|_| json!({"size": "x"})).collect();
         let found = wrong(json!({"linux": {"uidMappings": mappings}}), &[]);
-        assert_eq!(found.len(), super::MOST_WRONG);
+        assert_eq!(found.len(), super::repair::MOST_WRONG);
     }
 
     #[test]

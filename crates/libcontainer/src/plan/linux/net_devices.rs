@@ -3,7 +3,8 @@
 use libnamespaces::{Kind, Namespaces, NetworkDevice};
 use oci_spec::runtime::Linux;
 
-use super::{Violations, token};
+use crate::plan::Violations;
+use crate::spec::token;
 
 /// The longest name, in bytes (`IFNAMSIZ`, linux/if.h, without the NUL).
 const LONGEST_NAME: usize = 15;

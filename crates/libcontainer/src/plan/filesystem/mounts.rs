@@ -1,18 +1,82 @@
 //! `mounts`.
 
 use std::ffi::{CStr, CString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libnamespaces::Namespaces;
 use libsyscall::mount::attribute::RDONLY;
 use oci_spec::runtime::Mount as SpecMount;
 
-use super::create::Given;
 use super::mount_ids::{self, MapIds};
 use super::options::{Effect, effect, parameters};
-use super::{
-    Attributes, ContainerPath, Mount, MountKind, Propagation, SourceLink, Violations, mappings,
-};
+use crate::plan::linux::mappings;
+use crate::plan::{Attributes, ContainerPath, Given, MountIds, Propagation, Violations};
+
+/// One entry of `mounts`.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// Its place in `mounts`, for messages.
+    pub index: usize,
+    /// Where it goes.
+    pub destination: ContainerPath,
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Attributes of the mount itself.
+    pub attributes: Attributes,
+    /// Attributes of the mount and everything below it (the spec's `r` options).
+    pub recursive_attributes: Attributes,
+    /// Propagation changes in the order of the options.
+    pub propagation: Vec<Propagation>,
+    /// The mapping of its ids (`idmap`, `ridmap`).
+    pub ids: Option<MountIds>,
+    /// Whether a symbolic link at the destination is mounted on, and not followed.
+    pub onto_link: bool,
+    /// Whether what the image has at the destination is copied into the new tmpfs
+    /// (`tmpcopyup`).
+    pub copy_up: bool,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug)]
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind {
+        /// Absolute path in the runtime's mount namespace.
+        source: PathBuf,
+        /// Whether submounts come along (`rbind`).
+        recursive: bool,
+        /// What is done with a source that is a symbolic link.
+        link: SourceLink,
+    },
+    /// A change of the mount that is at the destination, and of its filesystem.
+    Remount {
+        /// Parameters of the filesystem, in the order of the options.
+        parameters: Vec<(CString, Option<CString>)>,
+    },
+    /// A new filesystem instance (fsopen(2)).
+    Filesystem {
+        /// Its type, such as `tmpfs`.
+        fstype: CString,
+        /// Its `source` parameter, where the config has one.
+        source: Option<CString>,
+        /// Parameters in the order of the options: a key alone is a flag.
+        parameters: Vec<(CString, Option<CString>)>,
+    },
+    /// The container's view of the cgroup hierarchies (types `cgroup` and `cgroup2`), as the host
+    /// has them: v1 controllers under a tmpfs, or one cgroup2.
+    Cgroup,
+}
+
+/// What becomes of a bind mount whose source is a symbolic link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceLink {
+    /// What it leads to is bound.
+    Follow,
+    /// It is bound itself (`src-nofollow`).
+    Bind,
+    /// It is made again at the destination (`copy-symlink`).
+    Copy,
+}
 
 /// The longest value that fsconfig(2) takes, in bytes.
 const LONGEST_VALUE: usize = 255;

@@ -5,7 +5,16 @@ use oci_spec::runtime::{
     IOPriorityClass, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
 };
 
-use super::{Affinity, NumberSet, Violations};
+use crate::plan::{NumberSet, Violations};
+
+/// On which CPUs an exec process runs (config.md, "Linux Process", `execCPUAffinity`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// CPUs of the runtime before it enters the container's cgroup; absent leaves them.
+    pub initial: Option<NumberSet>,
+    /// CPUs of the process in the container's cgroup; absent leaves them to the kernel.
+    pub last: Option<NumberSet>,
+}
 
 /// The CPUs of exec processes.
 pub(crate) fn affinity(process: &Process, pointer: &str, found: &mut Violations) -> Affinity {

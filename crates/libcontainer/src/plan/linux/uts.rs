@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use libnamespaces::{Kind, Namespaces};
 
-use super::Violations;
+use crate::plan::Violations;
 
 /// The longest name, in bytes (`__NEW_UTS_LEN`, sethostname(2)).
 const LONGEST: usize = 64;

@@ -7,7 +7,31 @@ use libsyscall::mount::attribute::{
     ATIME, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, RELATIME, STRICTATIME,
 };
 
-use super::{Attributes, Propagation};
+/// `MOUNT_ATTR_*` bits to set and to clear (mount_setattr(2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Bits to set.
+    pub set: u64,
+    /// Bits to clear; the atime bits are a field, cleared as a whole when one is set.
+    pub clear: u64,
+}
+
+impl Attributes {
+    /// Whether nothing is to be changed.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.set == 0 && self.clear == 0
+    }
+}
+
+/// A propagation type (mount_namespaces(7)), set on a mount or on all mounts below it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Propagation {
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`.
+    pub flag: u64,
+    /// Whether submounts are changed too (the `r` options).
+    pub recursive: bool,
+}
 
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use oci_spec::runtime::{Linux, LinuxMemoryPolicy, MemoryPolicyFlagType, MemoryPolicyModeType};
 use serde::{Deserialize, Serialize};
 
-use super::{NumberSet, Violations};
+use crate::plan::{NumberSet, Violations};
 
 /// The arguments of set_mempolicy(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,20 @@
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
 use rustix::process::Resource;
 
-use super::{Rlimit, Violations};
+use crate::plan::Violations;
+
+/// One resource limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    /// `RLIMIT_*` as the kernel numbers it.
+    pub resource: u32,
+    /// The name in the config.
+    pub name: &'static str,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
 
 pub(crate) fn plan(given: &[PosixRlimit], pointer: &str, found: &mut Violations) -> Vec<Rlimit> {
     let mut limits: Vec<Rlimit> = Vec::new();

@@ -1,12 +1,63 @@
 //! Device nodes and links: the spec's defaults and `linux.devices`.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 
-use super::{ContainerPath, Device, DeviceKind, Link, Mount, MountKind, Violations};
+use crate::plan::{ContainerPath, Mount, MountKind, Violations};
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Where it goes.
+    pub path: ContainerPath,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner inside the container.
+    pub uid: u32,
+    /// Group inside the container.
+    pub gid: u32,
+    /// Its place in `linux.devices`; absent for the spec's default devices.
+    pub index: Option<usize>,
+}
+
+/// The type of a device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// `c` and `u`.
+    Character {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// `b`.
+    Block {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// `p`.
+    Fifo,
+}
+
+/// A symbolic link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where it goes.
+    pub path: ContainerPath,
+    /// What it holds.
+    pub target: CString,
+    /// Made only if this path exists in the container when the mounts are done.
+    pub only_if: Option<ContainerPath>,
+    /// Whether it replaces what the image has there.
+    pub replaces: bool,
+}
 
 /// The devices every container has (config-linux.md, "Default Devices"). /dev/console comes with
 /// the terminal, /dev/ptmx is a link.

@@ -5,8 +5,7 @@ use std::path::Path;
 use libcgroups::{Limits, Location};
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
-use super::Violations;
-use super::create::Given;
+use crate::plan::{Given, Violations};
 
 pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     let id = &given.request.id;

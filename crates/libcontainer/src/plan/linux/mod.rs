@@ -1,0 +1,14 @@
+//! What of `linux` is neither about the root filesystem nor about one process.
+
+pub(super) mod cgroups;
+pub(super) mod mappings;
+pub(super) mod memory_policy;
+pub(super) mod namespaces;
+pub(super) mod net_devices;
+pub(super) mod personality;
+pub(super) mod seccomp;
+pub(super) mod sysctl;
+pub(super) mod uts;
+
+pub use memory_policy::MemoryPolicy;
+pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
