@@ -1,17 +1,18 @@
 //! Open: every file descriptor that init needs, before init exists.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use libcgroups::Location;
 use libnamespaces::{Kind, NamespaceFiles, user_namespace};
 use libsyscall::mount::{MountAttributes, attribute, set_attributes};
-use rustix::fs::{CWD, FileType, fstat, makedev};
+use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::OpenTreeFlags;
 
+use crate::mount::{detach, map_ids, set_propagation};
 use crate::plan::{
     Device, DeviceKind, IdMappings, Mount, MountIds, MountKind, Plan, Propagation, SourceLink,
 };
@@ -91,37 +92,11 @@ impl Files {
     }
 }
 
-/// Checks that the caller has passed the descriptors after the standard streams which the program
-/// is to keep.
-///
-/// # Errors
-/// Names the first that it has not.
-pub(crate) fn check_preserved(count: u32, inherited: u32) -> anyhow::Result<()> {
-    ensure!(
-        count <= inherited,
-        "--preserve-fds {count}: file descriptor {} is not open",
-        u64::from(inherited) + 3
-    );
-    Ok(())
-}
-
-/// A private copy of the mount at `path`.
-fn detach(path: &Path, more: OpenTreeFlags) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, path, flags | more)
-}
-
 /// What events a copy exchanges with the host: none go out, unless `linux.rootfsPropagation` says
 /// otherwise.
 const INCOMING: Propagation = Propagation { flag: MS_SLAVE, recursive: true };
 /// mount(2).
 const MS_SLAVE: u64 = 1 << 19;
-
-fn set_propagation(tree: &OwnedFd, propagation: Propagation) -> anyhow::Result<()> {
-    let change = MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
-    set_attributes(tree.as_fd(), &change, propagation.recursive)
-        .context("propagation: mount_setattr")
-}
 
 fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
     let path = &plan.rootfs.path;
@@ -222,19 +197,6 @@ impl<'a> IdMaps<'a> {
         self.made.push((mappings, namespace.try_clone().context("dup")?));
         Ok(namespace)
     }
-}
-
-/// Maps the ids of a detached mount, and with `recursive` of those below.
-pub(crate) fn map_ids(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> anyhow::Result<()> {
-    let change = MountAttributes {
-        set: attribute::IDMAP,
-        user_namespace: u64::try_from(namespace.as_raw_fd())?,
-        ..MountAttributes::default()
-    };
-    set_attributes(tree.as_fd(), &change, recursive).context(
-        "map ids: mount_setattr (EINVAL: the filesystem does not support it, or its ids are mapped \
-         already)",
-    )
 }
 
 fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {

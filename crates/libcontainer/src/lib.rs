@@ -1,46 +1,28 @@
 //! The life of one OCI container: create, start, kill, delete and all that goes with them.
 //!
-//! Data flows one way: parse ([`spec`]) -> probe ([`host`]) -> plan ([`plan`]) -> open (`files`)
-//! -> apply (the runtime: `pending`, `serve`; the container: `init`) -> report ([`Error`],
-//! `state`). Each verb is one file.
+//! Data flows one way: parse ([`request`], [`spec`]) -> probe ([`host`]) -> plan ([`plan`]) -> open
+//! (`files`) -> apply (outside: `runtime`; inside: `init`) -> report ([`Error`], `state`). The
+//! verbs put these together.
 
-mod console;
-mod create;
-mod delete;
 mod error;
-mod exec;
-mod features;
 mod files;
-mod freeze;
 mod hooks;
 pub mod host;
 mod init;
-mod kill;
-mod own_binary;
-mod pending;
+mod mount;
 pub mod plan;
 mod protocol;
-mod query;
 pub mod request;
-mod run;
-mod serve;
+mod runtime;
 pub mod spec;
-mod start;
+mod start_socket;
 mod state;
-mod supervise;
+mod verbs;
 mod wait;
 
-pub use create::create;
-pub use delete::delete;
 pub use error::{Error, ErrorKind, Result, Violation};
-pub use exec::exec;
-pub use features::features;
-pub use freeze::{pause, resume};
-pub use kill::kill;
-pub use own_binary::protect as protect_own_binary;
-pub use query::{list, ps, state};
 pub use request::Context;
-pub use run::run;
+pub use runtime::own_binary::protect as protect_own_binary;
 pub use spec::default_spec;
-pub use start::start;
 pub use state::{StateDocument, Status};
+pub use verbs::{create, delete, exec, features, kill, list, pause, ps, resume, run, start, state};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
+
 /// What every verb is told: the global flags.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -13,6 +15,19 @@ pub struct Context {
     pub warn: fn(&str),
 }
 
+impl Context {
+    /// Checks that the caller has passed the `count` descriptors after the standard streams which
+    /// the program is to keep (`--preserve-fds`).
+    pub(crate) fn check_preserved(&self, count: u32) -> anyhow::Result<()> {
+        ensure!(
+            count <= self.inherited,
+            "--preserve-fds {count}: file descriptor {} is not open",
+            u64::from(self.inherited) + 3
+        );
+        Ok(())
+    }
+}
+
 /// How many descriptors from 3 on this process was started with, without a gap.
 ///
 /// To be called before anything is opened: afterwards a number says no longer whose the file is,
@@ -22,6 +37,15 @@ pub fn inherited() -> u32 {
     libsyscall::descriptors::open_from(3)
 }
 
+/// Where the terminal of a program goes, if it has one.
+#[derive(Clone, Debug, Default)]
+pub struct Console {
+    /// Whether the verb returns as soon as the program runs (`--detach`), as `create` always does.
+    pub detach: bool,
+    /// Unix socket that receives the terminal's master (`--console-socket`).
+    pub socket: Option<PathBuf>,
+}
+
 /// `create`, and the part of `run` that is the same.
 #[derive(Clone, Debug, Default)]
 pub struct Create {
@@ -29,8 +53,8 @@ pub struct Create {
     pub id: String,
     /// The bundle's directory, as given (`--bundle`).
     pub bundle: PathBuf,
-    /// Unix socket that receives the terminal's master (`--console-socket`).
-    pub console_socket: Option<PathBuf>,
+    /// Where its terminal goes.
+    pub console: Console,
     /// Where the pid is written, in decimal, without a newline (`--pid-file`).
     pub pid_file: Option<PathBuf>,
     /// Change the root without pivot_root(2) (`--no-pivot`).
@@ -46,8 +70,6 @@ pub struct Create {
 pub struct Run {
     /// The same as for `create`.
     pub create: Create,
-    /// Return as soon as the program runs (`--detach`).
-    pub detach: bool,
     /// Keep the stopped container (`--keep`).
     pub keep: bool,
     /// Do not become a child subreaper (`--no-subreaper`).
@@ -86,12 +108,10 @@ pub struct Exec {
     pub cgroups: Vec<String>,
     /// `--ignore-paused`.
     pub ignore_paused: bool,
-    /// `--detach`.
-    pub detach: bool,
+    /// Where its terminal goes.
+    pub console: Console,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
-    /// `--console-socket`.
-    pub console_socket: Option<PathBuf>,
     /// `--preserve-fds`.
     pub preserve_fds: u32,
 }

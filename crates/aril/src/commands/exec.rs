@@ -34,9 +34,8 @@ pub(crate) fn run(context: &Context, exec: Exec) -> anyhow::Result<u8> {
         process_label: exec.process_label,
         cgroups: exec.cgroup,
         ignore_paused: exec.ignore_paused,
-        detach: exec.detach,
+        console: request::Console { detach: exec.detach, socket: exec.console_socket },
         pid_file: exec.pid_file,
-        console_socket: exec.console_socket,
         preserve_fds: exec.preserve_fds.saturating_add(super::listening()),
     };
     Ok(libcontainer::exec(context, &request)?)

@@ -37,7 +37,7 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
     }
     let context = &globals::context(&cli.globals, inherited)?;
     match command {
-        Command::Create(create) => libcontainer::create(context, &creation(create)?)?,
+        Command::Create(create) => libcontainer::create(context, &creation(create, true)?)?,
         Command::Run(run) => return Ok(libcontainer::run(context, &running(run)?)?),
         Command::Exec(exec) => return exec::run(context, *exec),
         Command::Start(one) => libcontainer::start(context, &one.id)?,
@@ -54,14 +54,14 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn creation(create: Create) -> anyhow::Result<request::Create> {
+fn creation(create: Create, detach: bool) -> anyhow::Result<request::Create> {
     if create.pidfd_socket.is_some() {
         bail!("--pidfd-socket is not supported yet");
     }
     Ok(request::Create {
         id: create.id,
         bundle: create.bundle,
-        console_socket: create.console_socket,
+        console: request::Console { detach, socket: create.console_socket },
         pid_file: create.pid_file,
         no_pivot: create.no_pivot,
         no_new_keyring: create.no_new_keyring,
@@ -71,7 +71,7 @@ fn creation(create: Create) -> anyhow::Result<request::Create> {
 
 fn running(run: Run) -> anyhow::Result<request::Run> {
     let Run { create, detach, keep, no_subreaper } = run;
-    Ok(request::Run { create: creation(create)?, detach, keep, no_subreaper })
+    Ok(request::Run { create: creation(create, detach)?, keep, no_subreaper })
 }
 
 /// Sockets that systemd passes come after the three standard streams. They are this process's only

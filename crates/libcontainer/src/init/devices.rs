@@ -9,8 +9,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::root::{Root, Target, attach};
+use super::root::{Root, Target};
 use crate::files::Files;
+use crate::mount::attach;
 use crate::plan::{Device, DeviceKind, Link, Plan};
 
 /// Makes all devices and links.

@@ -9,35 +9,30 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Context as _;
-use libnamespaces::{Joiner, KindSet, NamespaceFiles};
+use libnamespaces::{Joiner, NamespaceFiles};
 use libsyscall::clone::exit_now;
 use nix::sched::CloneFlags;
 
+use super::failure::{At as _, failure_of};
 use super::root::Root;
-use super::{At as _, enter_cgroups, execute, failure_of, new_session, open_terminal, prepare};
-use super::{leave_callers_keyring, run_on, take_streams, take_terminal};
-use crate::plan::{Confinement, Process};
+use super::session::{enter_cgroups, leave_callers_keyring, new_session, run_on};
+use super::{execute, open_terminal, prepare, take_streams, take_terminal};
+use crate::plan::Joining;
 use crate::protocol::{Event, Failure, InitEnd, Stage};
 
 /// What an exec process is given.
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     /// What it is to be.
-    pub process: &'a Process,
-    /// What every process of the container has.
-    pub confinement: &'a Confinement,
+    pub plan: &'a Joining,
     /// cgroup.procs of each v1 hierarchy.
     pub cgroup_procs: &'a [OwnedFd],
     /// The container's namespaces.
     pub namespaces: &'a NamespaceFiles,
-    /// Which of them to join.
-    pub kinds: KindSet,
     /// The container's root, where that is not its mount namespace's.
     pub root: Option<OwnedFd>,
     /// Its end of the channel.
     pub channel: InitEnd,
-    /// How many descriptors from 3 on the program keeps.
-    pub preserve_fds: u32,
 }
 
 /// Runs the joiner, then in its child the exec process; a failure goes to the runtime.
@@ -53,17 +48,17 @@ pub(crate) fn run_exec(exec: &Exec<'_>, joiner: Joiner) -> ! {
 /// The joiner. Returns in its child, with the terminal's master.
 fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
     enter_cgroups(exec.cgroup_procs).at(Stage::Session)?;
-    run_on(exec.process.affinity.last, "final").at(Stage::Session)?;
-    exec.namespaces.join(exec.kinds).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
-    leave_callers_keyring(exec.confinement).at(Stage::Session)?;
+    run_on(exec.plan.process.affinity.last, "final").at(Stage::Session)?;
+    exec.namespaces.join(exec.plan.namespaces).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
+    leave_callers_keyring(&exec.plan.confinement).at(Stage::Session)?;
     let master = {
         let root = container_root(exec.root.as_ref()).at(Stage::Rootfs)?;
-        let pty = open_terminal(Some(exec.process), &root, false).at(Stage::Terminal)?;
-        take_streams(Some(exec.process), pty, &root).at(Stage::Terminal)?
+        let pty = open_terminal(Some(&exec.plan.process), &root, false).at(Stage::Terminal)?;
+        take_streams(Some(&exec.plan.process), pty, &root).at(Stage::Terminal)?
     };
     let own = [exec.channel.as_fd(), joiner.descriptor()];
     let kept: Vec<_> = own.into_iter().chain(master.as_ref().map(OwnedFd::as_fd)).collect();
-    libsyscall::descriptors::close_all_but(3 + exec.preserve_fds, &kept)
+    libsyscall::descriptors::close_all_but(3 + exec.plan.preserve_fds, &kept)
         .context("close_range")
         .at(Stage::Program)?;
     let cloned = joiner.clone_child(CloneFlags::empty()).map_err(anyhow::Error::new);
@@ -76,9 +71,9 @@ fn become_program(exec: &Exec<'_>, master: Option<OwnedFd>) -> Result<Infallible
     new_session().at(Stage::Session)?;
     take_terminal(master, &exec.channel).at(Stage::Terminal)?;
     let root = Root::own().at(Stage::Rootfs)?;
-    let program = prepare(Some(exec.process), exec.confinement, &root)?;
+    let program = prepare(Some(&exec.plan.process), &exec.plan.confinement, &root)?;
     exec.channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
-    execute(Some(exec.process), exec.confinement, program)
+    execute(Some(&exec.plan.process), &exec.plan.confinement, program)
 }
 
 /// The root of the mount namespace that was joined, or the one given, entered.

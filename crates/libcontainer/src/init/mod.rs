@@ -1,40 +1,42 @@
 //! Init: the container from the inside. The same binary, cloned; single-threaded, on its own copy
 //! of the runtime's memory; it leaves by execve(2) or with a [`Failure`].
 
+mod cgroup_mounts;
 mod copy_up;
 mod devices;
 mod exec;
+mod failure;
 mod identity;
 mod mounts;
+mod namespaces;
 mod program;
 mod root;
 mod seal;
+mod session;
 mod terminal;
 
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::Context as _;
-use libchannel::Channel;
 use libnamespaces::Kind;
 use libsyscall::clone::exit_now;
-use nix::sched::unshare;
 use rustix::fs::Mode;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::files::Files;
-use crate::hooks;
-use crate::plan::{Confinement, NumberSet, Plan, Process};
-use crate::protocol::{Event, Failure, InitEnd, Reply, Stage};
-use crate::state::{State, Status};
 pub(crate) use exec::{Exec, run_exec};
+use failure::{At as _, failure_of};
 pub(crate) use identity::become_non_dumpable;
 use root::Root;
+pub(crate) use session::run_on;
+use session::{enter_session, leave_callers_keyring};
 use terminal::Pty;
+
+use crate::files::Files;
+use crate::plan::{Confinement, Hook, Plan, Process};
+use crate::protocol::{Event, Failure, InitEnd, Reply, Stage};
+use crate::state::{State, Status};
+use crate::{hooks, start_socket};
 
 /// What init is given.
 pub(crate) struct Init<'a> {
@@ -57,25 +59,13 @@ pub(crate) fn run(mut init: Init<'_>) -> ! {
     exit_now(1)
 }
 
-/// Runs `body`, which leaves by execve(2) or fails.
-fn failure_of(body: impl FnOnce() -> Result<Infallible, Failure>) -> Failure {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(never)) => match never {},
-        Ok(Err(failure)) => failure,
-        Err(_) => failure(
-            Stage::Program,
-            &anyhow::Error::msg("the process panicked; this is a defect of aril"),
-        ),
-    }
-}
-
 /// The container, top to bottom.
 fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
     enter_session(plan, files).at(Stage::Session)?;
     // What init makes has the permissions that it says; the program gets the caller's mask back.
     let inherited_mask = rustix::process::umask(Mode::empty());
-    enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
+    namespaces::enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
     leave_callers_keyring(&plan.confinement).at(Stage::Session)?;
     ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
@@ -95,91 +85,6 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     wait_for_start(init).at(Stage::Program)?;
     run_hooks(&plan.hooks.start_container, init.state, Status::Created).at(Stage::StartHooks)?;
     execute(plan.process.as_ref(), &plan.confinement, program)
-}
-
-fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
-    enter_cgroups(&files.cgroup_procs)?;
-    new_session()?;
-    if let Some(domain) = plan.personality {
-        let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
-        nix::sys::personality::set(persona)
-            .map_err(from_nix)
-            .context("linux.personality: personality")?;
-    }
-    Ok(())
-}
-
-/// Writes "0", the writer itself, to each cgroup.procs: no process is ever outside of its limits.
-fn enter_cgroups(procs: &[OwnedFd]) -> anyhow::Result<()> {
-    for file in procs {
-        rustix::io::write(file, b"0").context("enter the cgroup: write cgroup.procs")?;
-    }
-    Ok(())
-}
-
-/// Runs this process on `cpus` only, which `execCPUAffinity` has under `name`.
-pub(crate) fn run_on(cpus: Option<NumberSet>, name: &str) -> anyhow::Result<()> {
-    let Some(cpus) = cpus else { return Ok(()) };
-    let mut set = CpuSet::new();
-    cpus.numbers().for_each(|cpu| set.set(cpu));
-    sched_setaffinity(None, &set)
-        .with_context(|| format!("process.execCPUAffinity.{name} {cpus:?}: sched_setaffinity"))
-}
-
-fn new_session() -> anyhow::Result<()> {
-    libsyscall::signal::reset().context("reset signals")?;
-    rustix::process::setsid().context("setsid")?;
-    Ok(())
-}
-
-/// A session keyring of its own keeps the container from the keys of whoever called the runtime. It
-/// is a key of the user who asks for it, so this comes when the process is root of its user
-/// namespace. A kernel without keyrings has nothing to keep.
-fn leave_callers_keyring(confinement: &Confinement) -> anyhow::Result<()> {
-    if confinement.callers_keyring {
-        return Ok(());
-    }
-    match libsyscall::keyring::new_session() {
-        Ok(_) | Err(Errno::NOSYS) => Ok(()),
-        Err(errno @ Errno::DQUOT) => Err(errno).context(
-            "join a session keyring: keyctl: the quota of keys is used up; raise \
-             /proc/sys/kernel/keys/maxkeys or use --no-new-keyring",
-        ),
-        Err(errno) => {
-            Err(errno).context("join a session keyring (--no-new-keyring avoids it): keyctl")
-        }
-    }
-}
-
-fn enter_namespaces(plan: &Plan, files: &Files, channel: &InitEnd) -> anyhow::Result<()> {
-    if plan.namespaces.new.contains(Kind::User) {
-        channel.ask(&Event::MapIds, &[]).context("the runtime is gone")?;
-        libnamespaces::become_root()?;
-    }
-    files.namespaces.join(plan.spawn.init_joins())?;
-    let own = plan.spawn.init_unshares();
-    if !own.is_empty() {
-        unshare(own.flags()).map_err(from_nix).context("make namespaces: unshare")?;
-    }
-    if plan.namespaces.new.contains(Kind::Network) {
-        bring_loopback_up()?;
-    }
-    if let Some(name) = &plan.hostname {
-        rustix::system::sethostname(name.to_bytes()).context("hostname: sethostname")?;
-    }
-    if let Some(name) = &plan.domainname {
-        rustix::system::setdomainname(name.to_bytes()).context("domainname: setdomainname")?;
-    }
-    Ok(())
-}
-
-fn bring_loopback_up() -> anyhow::Result<()> {
-    let (family, kind, flags) = (AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, kind, flags, None)
-        .or_else(|_| rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None))
-        .context("bring up the loopback interface: socket")?;
-    libsyscall::network::bring_loopback_up(socket.as_fd())
-        .context("bring up the loopback interface: SIOCSIFFLAGS")
 }
 
 /// Lets the runtime move network devices here and run its hooks, if there are any.
@@ -229,7 +134,7 @@ fn make_working_directory(plan: &Plan, root: &Root) {
 }
 
 /// The pid in the state is the one that the hooks see here (runtime-spec, runtime.md, "State").
-fn run_hooks(hooks: &[crate::plan::Hook], state: &State, status: Status) -> anyhow::Result<()> {
+fn run_hooks(hooks: &[Hook], state: &State, status: Status) -> anyhow::Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -298,19 +203,8 @@ fn wait_for_start(init: &mut Init<'_>) -> anyhow::Result<()> {
         Reply::Proceed => {}
     }
     let listener = init.start.take().context("no socket to wait at")?;
-    loop {
-        let flags = SocketFlags::CLOEXEC;
-        let connection = match rustix::net::accept_with(&listener, flags) {
-            Err(Errno::INTR | Errno::CONNABORTED) => continue,
-            result => result.context("wait for start: accept")?,
-        };
-        let channel: InitEnd = Channel::from_socket(connection);
-        // A `start` that ends before it says so was not the one.
-        if let Ok(Some((Reply::Start, _))) = channel.receive() {
-            init.channel = channel;
-            return Ok(());
-        }
-    }
+    init.channel = start_socket::accept(&listener)?;
+    Ok(())
 }
 
 fn execute(
@@ -324,31 +218,4 @@ fn execute(
         .at(Stage::Program)?;
     identity::complete(process, confinement).at(Stage::Identity)?;
     program::execute(&path, &process.args, &env).at(Stage::Program)
-}
-
-/// Names the stage of a failure.
-trait At<T> {
-    fn at(self, stage: Stage) -> Result<T, Failure>;
-}
-
-impl<T> At<T> for anyhow::Result<T> {
-    fn at(self, stage: Stage) -> Result<T, Failure> {
-        self.map_err(|error| failure(stage, &error))
-    }
-}
-
-/// The longest text of a failure that is sent, in bytes.
-const LONGEST_TEXT: usize = 8 * 1024;
-
-fn failure(stage: Stage, error: &anyhow::Error) -> Failure {
-    let errno = error.chain().find_map(|cause| cause.downcast_ref::<Errno>());
-    let mut text = format!("{error:#}");
-    let end = (0..=LONGEST_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
-    Failure { stage, errno: errno.map_or(0, |errno| errno.raw_os_error()), text }
-}
-
-/// nix's error number as the one that all others use.
-fn from_nix(errno: nix::errno::Errno) -> Errno {
-    Errno::from_raw_os_error(errno as i32)
 }

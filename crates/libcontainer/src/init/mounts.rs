@@ -5,18 +5,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use libnamespaces::Kind;
-use libsyscall::mount::{MountAttributes, attribute, set_attributes};
+use libsyscall::mount::attribute;
 use rustix::fs::{FileType, PROC_SUPER_MAGIC, fstatfs};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, fsconfig_create, fsconfig_reconfigure,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
-};
+use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 
-use super::root::{Root, Target, attach, file_type};
-use crate::files::{CgroupTree, Files, MountFiles, Source, map_ids};
-use crate::plan::{Attributes, ContainerPath, Mount, MountKind, Plan};
+use super::cgroup_mounts::mount_cgroups;
+use super::root::{Root, Target};
+use crate::files::{CgroupTree, Files, MountFiles, Source};
+use crate::mount::{
+    attach, change, configure, explained, file_type, map_ids, new_filesystem, set_propagation,
+};
+use crate::plan::{Attributes, Mount, MountKind, Plan};
 
 /// Files of procfs that a mount may replace: they say nothing that security depends on (the list
 /// of runc; CVE-2019-16884).
@@ -179,56 +179,6 @@ fn check_proc(mount: &Mount, place: &OwnedFd, tree: &OwnedFd) -> anyhow::Result<
     Ok(())
 }
 
-/// Makes a filesystem instance and its detached mount.
-pub(crate) fn new_filesystem(
-    fstype: &CStr,
-    source: Option<&CStr>,
-    parameters: &[(CString, Option<CString>)],
-    attributes: Attributes,
-) -> anyhow::Result<OwnedFd> {
-    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)
-        .with_context(|| format!("filesystem type {fstype:?}: fsopen"))?;
-    if let Some(source) = source {
-        let set = fsconfig_set_string(&context, c"source", source);
-        explained(&context, set, format!("source {source:?}"))?;
-    }
-    configure(&context, parameters)?;
-    explained(&context, fsconfig_create(&context), format!("create {fstype:?}"))?;
-    let flags = MountAttrFlags::from_bits_retain(attributes.set as u32);
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).context("fsmount")
-}
-
-fn configure(context: &OwnedFd, parameters: &[(CString, Option<CString>)]) -> anyhow::Result<()> {
-    for (key, value) in parameters {
-        let (set, what) = match value {
-            Some(value) => (
-                fsconfig_set_string(context, key, value),
-                format!("option {}={}", key.to_string_lossy(), value.to_string_lossy()),
-            ),
-            None => (fsconfig_set_flag(context, key), format!("option {}", key.to_string_lossy())),
-        };
-        explained(context, set, what)?;
-    }
-    Ok(())
-}
-
-fn explained(context: &OwnedFd, result: Result<(), Errno>, what: String) -> anyhow::Result<()> {
-    result.with_context(|| format!("{what}{}: fsconfig", kernel_message(context)))
-}
-
-/// What the kernel says in its own words (fsopen(2): messages are read from the context).
-fn kernel_message(context: &OwnedFd) -> String {
-    let mut buffer = [0; 256];
-    match rustix::io::read(context, &mut buffer) {
-        Ok(length) => {
-            let text =
-                String::from_utf8_lossy(buffer.get(2..length).unwrap_or_default()).into_owned();
-            format!(" ({})", text.trim())
-        }
-        Err(_) => String::new(),
-    }
-}
-
 fn is_tmpfs(fstype: &CStr) -> bool {
     fstype == c"tmpfs"
 }
@@ -239,15 +189,9 @@ fn is_readonly_later(mount: &Mount) -> bool {
         && matches!(&mount.kind, MountKind::Filesystem { fstype, .. } if is_tmpfs(fstype))
 }
 
-const fn without_readonly(attributes: Attributes, yes: bool) -> Attributes {
+pub(super) const fn without_readonly(attributes: Attributes, yes: bool) -> Attributes {
     let mask = if yes { attribute::RDONLY } else { 0 };
     Attributes { set: attributes.set & !mask, clear: attributes.clear }
-}
-
-/// Makes the mount behind `fd` read-only.
-pub(crate) fn make_readonly(fd: impl AsFd, recursive: bool) -> anyhow::Result<()> {
-    let readonly = MountAttributes { set: attribute::RDONLY, ..MountAttributes::default() };
-    set_attributes(fd.as_fd(), &readonly, recursive).context("make read-only: mount_setattr")
 }
 
 fn set_all_attributes(tree: &OwnedFd, mount: &Mount) -> anyhow::Result<()> {
@@ -255,94 +199,10 @@ fn set_all_attributes(tree: &OwnedFd, mount: &Mount) -> anyhow::Result<()> {
     set_recursive_and_propagation(tree, mount)
 }
 
-fn set_recursive_and_propagation(tree: &OwnedFd, mount: &Mount) -> anyhow::Result<()> {
+pub(super) fn set_recursive_and_propagation(tree: &OwnedFd, mount: &Mount) -> anyhow::Result<()> {
     change(tree, mount.recursive_attributes, true)?;
     for propagation in &mount.propagation {
-        let change =
-            MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
-        set_attributes(tree.as_fd(), &change, propagation.recursive)
-            .context("propagation: mount_setattr")?;
+        set_propagation(tree, *propagation)?;
     }
     Ok(())
-}
-
-fn change(tree: &OwnedFd, attributes: Attributes, recursive: bool) -> anyhow::Result<()> {
-    if attributes.is_empty() {
-        return Ok(());
-    }
-    let Attributes { set, clear } = attributes;
-    let change = MountAttributes { set, clear, ..MountAttributes::default() };
-    set_attributes(tree.as_fd(), &change, recursive).context("attributes: mount_setattr")
-}
-
-/// The container's view of the cgroup hierarchies: one cgroup2, or a tmpfs with a directory for
-/// each v1 hierarchy.
-fn mount_cgroups(
-    plan: &Plan,
-    root: &Root,
-    mount: &Mount,
-    cgroups: &[CgroupTree],
-    later: &mut ReadOnlyLater,
-) -> anyhow::Result<()> {
-    if let [CgroupTree::Unified { bind }] = cgroups {
-        let place = root.ensure(&mount.destination, Target::Directory)?;
-        let tree = unified(plan, mount, bind.as_ref())?;
-        set_recursive_and_propagation(&tree, mount)?;
-        return attach(&tree, &place).context("attach cgroup2: move_mount");
-    }
-    let place = root.ensure(&mount.destination, Target::Directory)?;
-    let parameters = [(c"mode".to_owned(), Some(c"755".to_owned()))];
-    let attributes = without_readonly(mount.attributes, true);
-    let tmpfs = new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)?;
-    attach(&tmpfs, &place).context("attach the tmpfs of cgroups: move_mount")?;
-    for tree in cgroups {
-        mount_hierarchy(plan, (mount, root), tree)?;
-    }
-    set_recursive_and_propagation(&tmpfs, mount)?;
-    if mount.attributes.set & attribute::RDONLY != 0 {
-        later.push(tmpfs);
-    }
-    Ok(())
-}
-
-fn mount_hierarchy(
-    plan: &Plan,
-    (mount, root): (&Mount, &Root),
-    tree: &CgroupTree,
-) -> anyhow::Result<()> {
-    let directory = mount.destination.as_path();
-    let (name, detached) = match tree {
-        CgroupTree::Unified { bind: Some(bind) } => ("unified", bound(bind, mount)?),
-        CgroupTree::Unified { bind: None } => ("unified", unified(plan, mount, None)?),
-        CgroupTree::Legacy { name, options, links, bind } => {
-            for link in links {
-                let path = ContainerPath::new(directory.join(link)).context("NUL in a path")?;
-                let (parent, link) = root.parent(&path)?;
-                rustix::fs::symlinkat(name.as_str(), parent.as_fd(), link).context("symlink")?;
-            }
-            let tree = match bind {
-                Some(bind) => bound(bind, mount)?,
-                None => new_filesystem(c"cgroup", Some(c"cgroup"), options, mount.attributes)
-                    .with_context(|| format!("cgroup {name}"))?,
-            };
-            (name.as_str(), tree)
-        }
-    };
-    let path = ContainerPath::new(directory.join(name)).context("NUL in a path")?;
-    let place = root.ensure(&path, Target::Directory)?;
-    attach(&detached, &place).with_context(|| format!("attach cgroup {name}: move_mount"))
-}
-
-fn unified(plan: &Plan, mount: &Mount, bind: Option<&OwnedFd>) -> anyhow::Result<OwnedFd> {
-    let own = plan.namespaces.has(Kind::Cgroup);
-    match (new_filesystem(c"cgroup2", Some(c"cgroup"), &[], mount.attributes), bind) {
-        (Err(_), Some(bind)) if !own => bound(bind, mount),
-        (result, _) => result,
-    }
-}
-
-/// A detached mount of a cgroup directory, already opened, with the mount's attributes.
-fn bound(bind: &OwnedFd, mount: &Mount) -> anyhow::Result<OwnedFd> {
-    change(bind, mount.attributes, false)?;
-    bind.try_clone().context("dup")
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
@@ -205,15 +205,4 @@ impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// Attaches the detached mount `mount` on `target`.
-pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, c"", target, c"", flags)
-}
-
-/// The type of the file behind a handle.
-pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
-    Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
 }

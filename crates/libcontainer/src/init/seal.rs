@@ -7,11 +7,12 @@ use anyhow::Context as _;
 use libsyscall::mount::{MountAttributes, set_attributes};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::OpenTreeFlags;
 
-use super::mounts::{ReadOnlyLater, make_readonly, new_filesystem};
-use super::root::{Root, attach, file_type};
+use super::mounts::ReadOnlyLater;
+use super::root::Root;
 use crate::files::Files;
+use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem};
 use crate::plan::{Attributes, ContainerPath, Plan};
 
 /// Seals the container. `later` are mounts that had to stay writable until now.
@@ -82,14 +83,6 @@ fn make_path_readonly(root: &Root, path: &ContainerPath) -> anyhow::Result<()> {
     let tree = clone_tree(&place, OpenTreeFlags::AT_RECURSIVE)?;
     make_readonly(&tree, true)?;
     attach(&tree, &place).context("attach: move_mount")
-}
-
-fn clone_tree(place: &OwnedFd, more: OpenTreeFlags) -> anyhow::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | more;
-    open_tree(place.as_fd(), c"", flags).context("open_tree")
 }
 
 /// The mounts that hide a file and a directory. The first use attaches the one made; the next

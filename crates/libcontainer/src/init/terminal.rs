@@ -10,7 +10,8 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::devices::is_character_device;
-use super::root::{Root, Target, attach, file_type};
+use super::root::{Root, Target};
+use crate::mount::{attach, file_type};
 use crate::plan::{ContainerPath, Terminal};
 
 /// `DEVPTS_SUPER_MAGIC` (linux/magic.h).

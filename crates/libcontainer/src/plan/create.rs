@@ -11,18 +11,9 @@ use super::linux::{
     cgroups, memory_policy, namespaces, net_devices, personality, seccomp, sysctl, uts,
 };
 use super::rules::{unsupported, version};
-use super::{Confinement, Given, Plan, Process, Violations, hooks, process};
+use super::{Confinement, Given, Plan, Planned, Process, Violations, hooks, process};
 use crate::host::Host;
 use crate::{Violation, request};
-
-/// A plan, and what is worth saying about it.
-#[derive(Clone, Debug)]
-pub struct Planned {
-    /// The plan.
-    pub plan: Plan,
-    /// Warnings.
-    pub warnings: Vec<String>,
-}
 
 /// Plans the container that `spec`, of the bundle at the absolute path `bundle`, describes.
 ///
@@ -38,8 +29,7 @@ pub fn create(
     let given = Given { spec, linux: &linux, host, request, bundle };
     let mut found = Violations::default();
     let plan = plan(&given, &mut found);
-    let (plan, warnings) = found.finish(plan)?;
-    Ok(Planned { plan, warnings })
+    found.finish(plan)
 }
 
 fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
@@ -103,12 +93,7 @@ fn plan_process(
     if let Some(planned) = &planned {
         process::check_mapped(planned, namespaces, found);
     }
-    let terminal = planned.as_ref().is_some_and(|process| process.terminal.is_some());
-    if given.request.console_socket.is_some() && !terminal {
-        let rule = "cannot use console socket if runc will not detach or allocate tty: there is no \
-                    terminal to send";
-        found.add("/process/terminal", "false", rule, "set it, or leave --console-socket out");
-    }
+    process::check_console(planned.as_ref(), &given.request.console, "/process", found);
     planned
 }
 

@@ -1,11 +1,29 @@
 //! `plan::exec`: a process that joins a container, or every reason why not.
 
-use libnamespaces::{Kind, KindSet};
-use oci_spec::runtime::Process as SpecProcess;
+use std::path::Path;
 
-use super::{Process, Violations, process};
-use crate::Violation;
+use libcgroups::Location;
+use libnamespaces::{Kind, KindSet};
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
+
+use super::{Confinement, Planned, Process, Violations, process};
 use crate::host::Host;
+use crate::{Violation, request};
+
+/// A process that joins a container.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// What it is.
+    pub process: Process,
+    /// What every process of the container has.
+    pub confinement: Confinement,
+    /// Its cgroups: the container's, or below.
+    pub cgroup: Location,
+    /// The namespaces it joins.
+    pub namespaces: KindSet,
+    /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).
+    pub preserve_fds: u32,
+}
 
 /// Plans a process that joins a container, which has `namespaces` of its own.
 ///
@@ -15,9 +33,98 @@ pub fn exec(
     given: &SpecProcess,
     host: &Host,
     namespaces: KindSet,
-) -> Result<(Process, Vec<String>), Vec<Violation>> {
+    request: &request::Exec,
+) -> Result<Planned<Process>, Vec<Violation>> {
     let mut found = Violations::default();
     let available = host.capabilities(namespaces.contains(Kind::User));
     let planned = process::plan(given, available, "", &mut found);
+    process::check_console(Some(&planned), &request.console, "", &mut found);
     found.finish(planned)
+}
+
+/// The cgroup `paths` below the container's (`--cgroup`).
+///
+/// # Errors
+/// A path that leads out of it.
+pub(crate) fn cgroup_below(
+    container: &Location,
+    paths: &[String],
+) -> Result<Location, libcgroups::Error> {
+    paths.iter().try_fold(container.clone(), |location, path| location.below(Path::new(path)))
+}
+
+/// The process that the flags describe: the container's own, with what they change.
+///
+/// # Errors
+/// A name that is no capability.
+pub(crate) fn process_of_flags(
+    request: &request::Exec,
+    container: Option<&SpecProcess>,
+) -> Result<SpecProcess, Vec<Violation>> {
+    let mut process = container.cloned().unwrap_or_else(|| {
+        let mut process = SpecProcess::default();
+        process.set_capabilities(None).set_rlimits(None).set_no_new_privileges(None);
+        process
+    });
+    process.set_args(Some(request.args.clone())).set_terminal(Some(request.tty));
+    process.set_console_size(None);
+    if let Some(cwd) = &request.cwd {
+        process.set_cwd(cwd.into());
+    }
+    if !request.env.is_empty() {
+        let env = process.env().iter().flatten().chain(&request.env).cloned().collect();
+        process.set_env(Some(env));
+    }
+    if let Some((uid, gid)) = request.user {
+        process.user_mut().set_uid(uid);
+        if let Some(gid) = gid {
+            process.user_mut().set_gid(gid);
+        }
+    }
+    if !request.additional_gids.is_empty() {
+        let container = process.user().additional_gids().iter().flatten().copied();
+        let gids = container.chain(request.additional_gids.iter().copied()).collect();
+        process.user_mut().set_additional_gids(Some(gids));
+    }
+    if let Some(no_new_privileges) = request.no_new_privileges {
+        process.set_no_new_privileges(Some(no_new_privileges));
+    }
+    if let Some(profile) = &request.apparmor {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    if let Some(label) = &request.process_label {
+        process.set_selinux_label(Some(label.clone()));
+    }
+    add_capabilities(&mut process, &request.capabilities)?;
+    Ok(process)
+}
+
+/// Adds to the bounding, effective and permitted sets. Not to the inheritable one: a file's
+/// inheritable capabilities would then raise the privilege of a user (CVE-2022-29162).
+fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Result<(), Vec<Violation>> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut added = Capabilities::new();
+    for name in names {
+        let parsed = serde_json::from_value(serde_json::Value::String(name.clone()));
+        added.insert(parsed.map_err(|_| {
+            let rule = "is no capability (capabilities(7))";
+            vec![Violation::new("--cap", name, rule, "write a name such as CAP_NET_RAW")]
+        })?);
+    }
+    let mut sets = process.capabilities().clone().unwrap_or_else(|| {
+        let mut none = LinuxCapabilities::default();
+        none.set_bounding(None).set_effective(None).set_permitted(None);
+        none.set_inheritable(None).set_ambient(None);
+        none
+    });
+    let with = |set: &Option<Capabilities>| {
+        Some(set.iter().flatten().chain(&added).copied().collect::<Capabilities>())
+    };
+    let (bounding, effective, permitted) =
+        (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+    sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    process.set_capabilities(Some(sets));
+    Ok(())
 }

@@ -20,8 +20,9 @@ mod linux;
 mod process;
 mod rules;
 
-pub use create::{Planned, create};
-pub use exec::exec;
+pub use create::create;
+pub use exec::{Joining, exec};
+pub(crate) use exec::{cgroup_below, process_of_flags};
 pub use filesystem::{
     Attributes, ContainerPath, Device, DeviceKind, IdMappings, Link, Mount, MountIds, MountKind,
     Propagation, Rootfs, SourceLink, mount_option_names,
@@ -34,6 +35,15 @@ pub(crate) use process::ALL_CAPABILITIES;
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};
+
+/// What was planned, and what is worth saying about it.
+#[derive(Clone, Debug)]
+pub struct Planned<T = Plan> {
+    /// The plan.
+    pub plan: T,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
 
 /// Everything that decides what one container will be.
 #[derive(Clone, Debug)]
@@ -87,6 +97,13 @@ pub struct Plan {
     pub hooks: Hooks,
     /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).
     pub preserve_fds: u32,
+}
+
+impl Plan {
+    /// The terminal, if the program gets one.
+    pub(crate) fn terminal(&self) -> Option<Terminal> {
+        self.process.as_ref().and_then(|process| process.terminal)
+    }
 }
 
 /// What every process of the container has, those of `exec` too.

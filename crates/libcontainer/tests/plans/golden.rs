@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use libcontainer::host::Host;
 use libcontainer::plan::{self, Plan};
+use libcontainer::request;
 use libnamespaces::KindSet;
 use serde_json::Value;
 
@@ -133,7 +134,8 @@ fn no_engine_hears_a_warning() {
 #[test]
 fn docker_exec() {
     let process = serde_json::from_value(bundle("docker-exec", "process.json")).unwrap();
-    let (process, warnings) = plan::exec(&process, &legacy(), KindSet::EMPTY).unwrap();
-    assert_eq!(warnings, [""; 0]);
-    check("docker-exec", &format!("{process:#?}\n"));
+    let request = request::Exec::default();
+    let planned = plan::exec(&process, &legacy(), KindSet::EMPTY, &request).unwrap();
+    assert_eq!(planned.warnings, [""; 0]);
+    check("docker-exec", &format!("{:#?}\n", planned.plan));
 }

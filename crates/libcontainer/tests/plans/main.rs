@@ -8,4 +8,6 @@ mod hosts;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod violations;

@@ -2,8 +2,7 @@
 
 use libcontainer::Violation;
 use libcontainer::host::Host;
-use libcontainer::request;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Process;
 use serde_json::{Value, json};
 
 use crate::hosts::{base, legacy, plan, rootless, set, unified};
@@ -321,16 +320,6 @@ fn the_terminal() {
     };
     check(&size(65535), &[]);
     check(&size(65536), &["/process/consoleSize/height"]);
-    let spec: Spec = serde_json::from_value(base()).unwrap();
-    let request = request::Create {
-        id: "c1".to_owned(),
-        console_socket: Some("/run/socket".into()),
-        ..request::Create::default()
-    };
-    let bundle = std::path::Path::new("/bundle");
-    let found = libcontainer::plan::create(&spec, &legacy(), &request, bundle).unwrap_err();
-    assert!(found[0].rule.contains("cannot use console socket"));
-    assert_eq!(pointers(found), ["/process/terminal"]);
 }
 
 #[test]
@@ -435,7 +424,8 @@ fn a_process_alone_is_pointed_into_from_its_own_root() {
         "execCPUAffinity": {"initial": "1024"}});
     let process: Process = serde_json::from_value(process).unwrap();
     let none = libnamespaces::KindSet::EMPTY;
-    let found = libcontainer::plan::exec(&process, &legacy(), none).unwrap_err();
+    let request = libcontainer::request::Exec::default();
+    let found = libcontainer::plan::exec(&process, &legacy(), none, &request).unwrap_err();
     assert_eq!(pointers(found), ["/apparmorProfile", "/args", "/cwd", "/execCPUAffinity/initial"]);
 }
 

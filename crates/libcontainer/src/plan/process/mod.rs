@@ -9,6 +9,7 @@ use oci_spec::runtime::{Process as SpecProcess, User};
 use crate::plan::linux::mappings;
 use crate::plan::rules::unsupported;
 use crate::plan::{ContainerPath, Violations};
+use crate::request::Console;
 
 mod capabilities;
 mod rlimits;
@@ -67,6 +68,27 @@ pub struct Terminal {
 const MOST_GROUPS: usize = 65536;
 /// The id that means "leave it" to setresuid(2) and its like: with it the program would stay root.
 const NO_ID: u32 = u32::MAX;
+
+/// A terminal needs somebody who shows it: the runtime in the foreground, or the other side of the
+/// console socket, which is for nothing else.
+pub(crate) fn check_console(
+    planned: Option<&Process>,
+    console: &Console,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let terminal = planned.is_some_and(|process| process.terminal.is_some());
+    let pointer = format!("{pointer}/terminal");
+    if console.socket.is_some() && !terminal {
+        let rule = "cannot use console socket if runc will not detach or allocate tty: there is no \
+                    terminal to send";
+        found.add(&pointer, "false", rule, "set it, or leave --console-socket out");
+    }
+    if console.socket.is_none() && terminal && console.detach {
+        let rule = "cannot allocate tty if runc will detach without setting console socket";
+        found.add(&pointer, "true", rule, "give --console-socket, or set it to false");
+    }
+}
 
 /// Plans `process`, which `pointer` points to and which can be given the capabilities
 /// `available`.

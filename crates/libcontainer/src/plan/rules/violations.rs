@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::Violation;
-use crate::plan::ContainerPath;
+use crate::plan::{ContainerPath, Planned};
 
 /// The most violations that are told.
 const MOST_SHOWN: usize = 100;
@@ -36,9 +36,9 @@ impl Violations {
 
     /// What was planned, with the warnings, if nothing is wrong. Of a flood of violations the
     /// first are enough.
-    pub(crate) fn finish<T>(mut self, planned: T) -> Result<(T, Vec<String>), Vec<Violation>> {
+    pub(crate) fn finish<T>(mut self, plan: T) -> Result<Planned<T>, Vec<Violation>> {
         if self.all.is_empty() {
-            return Ok((planned, self.warnings));
+            return Ok(Planned { plan, warnings: self.warnings });
         }
         if let Some(more) = self.all.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
             self.all.truncate(MOST_SHOWN);

@@ -1,14 +1,14 @@
 //! `start`.
 
 use anyhow::Context as _;
-use libchannel::Channel;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::delete::destroy;
-use crate::protocol::{Event, Reply, RuntimeEnd, Stage};
+use crate::protocol::{Event, Reply, Stage};
 use crate::request::Context;
-use crate::state::{self, START_SOCKET, State, StateDirectory, Status};
-use crate::{Error, ErrorKind, Result, hooks, serve};
+use crate::runtime::end::{destroy, poststart};
+use crate::runtime::serve;
+use crate::start_socket::{already_running, connect};
+use crate::state::{self, START_SOCKET, State, Status};
+use crate::{Error, ErrorKind, Result};
 
 /// Runs the program of a created container (runtime-spec, runtime.md, "Start").
 ///
@@ -53,36 +53,4 @@ fn check(state: &State, status: Status) -> Result<()> {
             format!("cannot start a container in the {} state", status.word()),
         )),
     }
-}
-
-fn already_running() -> Error {
-    Error::new(ErrorKind::Status, "cannot start an already running container")
-}
-
-fn connect(directory: &StateDirectory) -> Result<RuntimeEnd> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .context("socket")?;
-    let address =
-        SocketAddrUnix::new(directory.short_path(START_SOCKET)).context("start socket: address")?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) => Ok(Channel::from_socket(socket)),
-        Err(rustix::io::Errno::NOENT) => Err(already_running()),
-        Err(errno) => {
-            Err(anyhow::Error::new(errno).context("connect to the container's init").into())
-        }
-    }
-}
-
-/// Runs the poststart hooks; a failure stops the container and takes it away.
-pub(crate) fn poststart(context: &Context, directory: StateDirectory, state: &State) -> Result<()> {
-    if state.hooks.poststart.is_empty() {
-        return Ok(());
-    }
-    let pid = state.init.map_or(0, |init| init.pid);
-    let document = state.hook_document(Status::Running, pid);
-    hooks::run(&state.hooks.poststart, &document, Some(&state.bundle)).or_else(|failed| {
-        destroy(directory, state, context.warn)?;
-        Err(failed.into())
-    })
 }

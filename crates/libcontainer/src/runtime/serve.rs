@@ -6,41 +6,49 @@ use anyhow::{Context as _, anyhow, bail};
 use libnamespaces::{Child, MovedDevices, Namespaces, write_id_mappings};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use super::pending::Pending;
 use crate::hooks;
-use crate::pending::Pending;
 use crate::plan::Plan;
 use crate::protocol::{Event, Failure, Reply, RuntimeEnd, Stage};
 use crate::state::{State, Status};
 
-/// Serves `events`, in their order, up to and including `Ready`, which is left unanswered. Only
-/// the init of a `container` asks for ids, network devices and hooks. The master of the terminal, if there is one.
+/// A container that is being made: only its init asks for ids, network devices and hooks.
+pub(crate) struct Making<'a> {
+    /// What it is to be.
+    pub plan: &'a Plan,
+    /// What hooks are told.
+    pub state: &'a State,
+}
+
+/// Serves `events`, in their order, up to and including `Ready`, which is left unanswered. The
+/// master of the terminal, if there is one.
 ///
 /// # Errors
-/// What init or a hook failed of, or how init died.
+/// What the process or a hook failed of, or how the process died.
 pub(crate) fn serve(
     events: Vec<Event>,
     channel: &RuntimeEnd,
-    child: &Child,
-    mut container: Option<(&Plan, &State, &mut Pending)>,
+    pending: &mut Pending,
+    making: Option<&Making<'_>>,
 ) -> anyhow::Result<Option<OwnedFd>> {
-    let mut terminal = None;
+    let mut master = None;
     for expected in events {
-        let (event, mut descriptors) = next(channel, child)?;
+        let (event, mut descriptors) = next(channel, pending.child()?)?;
         if event != expected {
             bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
         }
-        match (event, &mut container) {
-            (Event::MapIds, Some((plan, ..))) => map_ids(child, &plan.namespaces)?,
-            (Event::NamespacesReady, Some((plan, state, pending))) => {
-                move_network_devices(plan, child.pid, pending)?;
-                run_hooks(plan, state, child.pid)?;
+        match (event, making) {
+            (Event::MapIds, Some(making)) => map_ids(pending.child()?, &making.plan.namespaces)?,
+            (Event::NamespacesReady, Some(making)) => {
+                move_network_devices(making.plan, pending)?;
+                run_hooks(making, pending.child()?.pid)?;
             }
-            (Event::Terminal, _) => terminal = descriptors.pop(),
-            _ => return Ok(terminal),
+            (Event::Terminal, _) => master = descriptors.pop(),
+            _ => return Ok(master),
         }
         channel.send(&Reply::Proceed, &[]).context("init is gone")?;
     }
-    Ok(terminal)
+    Ok(master)
 }
 
 /// The next event; a failure or an early death is an error.
@@ -72,16 +80,18 @@ fn map_ids(child: &Child, namespaces: &Namespaces) -> anyhow::Result<()> {
         .context("linux.uidMappings and linux.gidMappings")
 }
 
-fn move_network_devices(plan: &Plan, pid: i32, pending: &mut Pending) -> anyhow::Result<()> {
+fn move_network_devices(plan: &Plan, pending: &mut Pending) -> anyhow::Result<()> {
     if plan.net_devices.is_empty() {
         return Ok(());
     }
-    let moved = MovedDevices::to_process(&plan.net_devices, pid).context("linux.netDevices")?;
+    let moved = MovedDevices::to_process(&plan.net_devices, pending.child()?.pid)
+        .context("linux.netDevices")?;
     pending.own_network_devices(moved);
     Ok(())
 }
 
-fn run_hooks(plan: &Plan, state: &State, pid: i32) -> anyhow::Result<()> {
+fn run_hooks(making: &Making<'_>, pid: i32) -> anyhow::Result<()> {
+    let Making { plan, state } = making;
     let document = state.hook_document(Status::Creating, pid);
     hooks::run(&plan.hooks.prestart, &document, Some(&plan.bundle))?;
     hooks::run(&plan.hooks.create_runtime, &document, Some(&plan.bundle))

@@ -1,17 +1,9 @@
 //! `delete`, and the end of every container.
 
-use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
-
-use anyhow::Context as _;
-use rustix::process::{Signal, pidfd_send_signal};
-
 use crate::request::Context;
-use crate::state::{State, StateDirectory, Status};
-use crate::{Error, ErrorKind, Result, hooks, wait};
-
-/// How long a killed process may take to die before that is an error.
-const DEATH: Duration = Duration::from_secs(10);
+use crate::runtime::end::destroy;
+use crate::state::{StateDirectory, Status};
+use crate::{Error, ErrorKind, Result};
 
 /// Removes a container (runtime-spec, runtime.md, "Delete"): a stopped one, as runc a created one,
 /// and with `force` any, also what a killed runtime has left. With `force` an unknown id is fine.
@@ -42,27 +34,4 @@ pub fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
         return Err(Error::new(ErrorKind::Status, text));
     }
     destroy(directory, &state, context.warn)
-}
-
-/// Ends and removes the container, then runs its poststop hooks, whose failures are only warned
-/// about (runtime-spec, runtime.md, "Lifecycle", steps 12 and 13).
-pub(crate) fn destroy(directory: StateDirectory, state: &State, warn: fn(&str)) -> Result<()> {
-    let manager = libcgroups::manager(&state.cgroup);
-    if let Some(init) = state.init
-        && let Ok(pidfd) = init.open()
-    {
-        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        manager.kill()?;
-        if !wait::until_readable(pidfd.as_fd(), Some(Instant::now() + DEATH)).context("poll")? {
-            let text = format!("the container's init (pid {}) does not die of SIGKILL", init.pid);
-            return Err(Error::new(ErrorKind::System, text));
-        }
-    } else {
-        manager.kill()?;
-    }
-    manager.remove()?;
-    directory.remove()?;
-    let document = state.hook_document(Status::Stopped, 0);
-    hooks::run_all(&state.hooks.poststop, &document, Some(&state.bundle), warn);
-    Ok(())
 }

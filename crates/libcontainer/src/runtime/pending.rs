@@ -1,16 +1,18 @@
-//! What a `create` has made so far, and the undoing of it.
+//! What a verb has made so far, and the undoing of it.
 
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use libcgroups::CgroupManager;
 use libnamespaces::{Child, MovedDevices};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
+use super::pid_file;
 use crate::state::StateDirectory;
 
 /// Owns everything that is to go away if the verb fails. Dropping it undoes, in reverse order of
-/// making; [`Pending::commit`] keeps.
+/// making; [`Pending::keep_container`] and [`Pending::keep_process`] keep.
 pub(crate) struct Pending {
     directory: Option<StateDirectory>,
     cgroup: Option<Box<dyn CgroupManager>>,
@@ -21,11 +23,22 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// A claimed id.
-    pub(crate) const fn new(directory: StateDirectory) -> Self {
+    pub(crate) const fn of_container(directory: StateDirectory) -> Self {
         Self {
             directory: Some(directory),
             cgroup: None,
             child: None,
+            network_devices: None,
+            pid_file: None,
+        }
+    }
+
+    /// A process in a container that exists.
+    pub(crate) const fn of_process(child: Child) -> Self {
+        Self {
+            directory: None,
+            cgroup: None,
+            child: Some(child),
             network_devices: None,
             pid_file: None,
         }
@@ -36,7 +49,7 @@ impl Pending {
     /// # Errors
     /// Only after it was given up.
     pub(crate) fn directory(&self) -> anyhow::Result<&StateDirectory> {
-        self.directory.as_ref().ok_or_else(|| anyhow::Error::msg("the state directory is gone"))
+        self.directory.as_ref().context("the state directory is gone")
     }
 
     /// From now on also the cgroup of `manager`.
@@ -54,24 +67,46 @@ impl Pending {
         self.network_devices = Some(devices);
     }
 
-    /// From now on also the file.
-    pub(crate) fn own_pid_file(&mut self, path: PathBuf) {
-        self.pid_file = Some(path);
-    }
-
-    /// Keeps everything and gives it back.
+    /// The process.
     ///
     /// # Errors
-    /// Only if there is no process yet.
-    pub(crate) fn commit(mut self) -> anyhow::Result<(StateDirectory, Child)> {
-        let taken = self.directory.take().zip(self.child.take());
-        let kept = taken.ok_or_else(|| anyhow::Error::msg("there is nothing to keep"))?;
+    /// There is none yet.
+    pub(crate) fn child(&self) -> anyhow::Result<&Child> {
+        self.child.as_ref().context("there is no process")
+    }
+
+    /// Writes the pid of the process to the file at `path`, which from now on goes away too.
+    ///
+    /// # Errors
+    /// Those of open(2), write(2) and rename(2).
+    pub(crate) fn write_pid_file(&mut self, path: Option<&Path>) -> anyhow::Result<()> {
+        let Some(path) = path else { return Ok(()) };
+        let pid = self.child()?.pid;
+        self.pid_file = Some(path.to_owned());
+        pid_file::write(path, pid)
+    }
+
+    /// Keeps everything, and gives the container back.
+    ///
+    /// # Errors
+    /// Only if there is none.
+    pub(crate) fn keep_container(mut self) -> anyhow::Result<(StateDirectory, Child)> {
+        let directory = self.directory.take().context("the state directory is gone")?;
+        Ok((directory, self.keep_process()?))
+    }
+
+    /// Keeps everything, and gives the process back.
+    ///
+    /// # Errors
+    /// Only if there is none.
+    pub(crate) fn keep_process(mut self) -> anyhow::Result<Child> {
+        let child = self.child.take().context("there is no process")?;
         self.cgroup = None;
         if let Some(devices) = self.network_devices.take() {
             devices.keep();
         }
         self.pid_file = None;
-        Ok(kept)
+        Ok(child)
     }
 }
 

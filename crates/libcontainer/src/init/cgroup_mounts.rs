@@ -1,0 +1,85 @@
+//! The container's view of the cgroup hierarchies (mounts of type `cgroup`).
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::Context as _;
+use libnamespaces::Kind;
+use libsyscall::mount::attribute;
+
+use super::mounts::{ReadOnlyLater, set_recursive_and_propagation, without_readonly};
+use super::root::{Root, Target};
+use crate::files::CgroupTree;
+use crate::mount::{attach, change, new_filesystem};
+use crate::plan::{ContainerPath, Mount, Plan};
+
+/// The container's view of the cgroup hierarchies: one cgroup2, or a tmpfs with a directory for
+/// each v1 hierarchy.
+pub(super) fn mount_cgroups(
+    plan: &Plan,
+    root: &Root,
+    mount: &Mount,
+    cgroups: &[CgroupTree],
+    later: &mut ReadOnlyLater,
+) -> anyhow::Result<()> {
+    if let [CgroupTree::Unified { bind }] = cgroups {
+        let place = root.ensure(&mount.destination, Target::Directory)?;
+        let tree = unified(plan, mount, bind.as_ref())?;
+        set_recursive_and_propagation(&tree, mount)?;
+        return attach(&tree, &place).context("attach cgroup2: move_mount");
+    }
+    let place = root.ensure(&mount.destination, Target::Directory)?;
+    let parameters = [(c"mode".to_owned(), Some(c"755".to_owned()))];
+    let attributes = without_readonly(mount.attributes, true);
+    let tmpfs = new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)?;
+    attach(&tmpfs, &place).context("attach the tmpfs of cgroups: move_mount")?;
+    for tree in cgroups {
+        mount_hierarchy(plan, (mount, root), tree)?;
+    }
+    set_recursive_and_propagation(&tmpfs, mount)?;
+    if mount.attributes.set & attribute::RDONLY != 0 {
+        later.push(tmpfs);
+    }
+    Ok(())
+}
+
+fn mount_hierarchy(
+    plan: &Plan,
+    (mount, root): (&Mount, &Root),
+    tree: &CgroupTree,
+) -> anyhow::Result<()> {
+    let directory = mount.destination.as_path();
+    let (name, detached) = match tree {
+        CgroupTree::Unified { bind: Some(bind) } => ("unified", bound(bind, mount)?),
+        CgroupTree::Unified { bind: None } => ("unified", unified(plan, mount, None)?),
+        CgroupTree::Legacy { name, options, links, bind } => {
+            for link in links {
+                let path = ContainerPath::new(directory.join(link)).context("NUL in a path")?;
+                let (parent, link) = root.parent(&path)?;
+                rustix::fs::symlinkat(name.as_str(), parent.as_fd(), link).context("symlink")?;
+            }
+            let tree = match bind {
+                Some(bind) => bound(bind, mount)?,
+                None => new_filesystem(c"cgroup", Some(c"cgroup"), options, mount.attributes)
+                    .with_context(|| format!("cgroup {name}"))?,
+            };
+            (name.as_str(), tree)
+        }
+    };
+    let path = ContainerPath::new(directory.join(name)).context("NUL in a path")?;
+    let place = root.ensure(&path, Target::Directory)?;
+    attach(&detached, &place).with_context(|| format!("attach cgroup {name}: move_mount"))
+}
+
+fn unified(plan: &Plan, mount: &Mount, bind: Option<&OwnedFd>) -> anyhow::Result<OwnedFd> {
+    let own = plan.namespaces.has(Kind::Cgroup);
+    match (new_filesystem(c"cgroup2", Some(c"cgroup"), &[], mount.attributes), bind) {
+        (Err(_), Some(bind)) if !own => bound(bind, mount),
+        (result, _) => result,
+    }
+}
+
+/// A detached mount of a cgroup directory, already opened, with the mount's attributes.
+fn bound(bind: &OwnedFd, mount: &Mount) -> anyhow::Result<OwnedFd> {
+    change(bind, mount.attributes, false)?;
+    bind.try_clone().context("dup")
+}

@@ -1,0 +1,65 @@
+//! What comes first: the cgroups, a session of its own, a keyring of its own.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::Context as _;
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::failure::from_nix;
+use crate::files::Files;
+use crate::plan::{Confinement, NumberSet, Plan};
+
+pub(super) fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
+    enter_cgroups(&files.cgroup_procs)?;
+    new_session()?;
+    if let Some(domain) = plan.personality {
+        let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
+        nix::sys::personality::set(persona)
+            .map_err(from_nix)
+            .context("linux.personality: personality")?;
+    }
+    Ok(())
+}
+
+/// Writes "0", the writer itself, to each cgroup.procs: no process is ever outside of its limits.
+pub(super) fn enter_cgroups(procs: &[OwnedFd]) -> anyhow::Result<()> {
+    for file in procs {
+        rustix::io::write(file, b"0").context("enter the cgroup: write cgroup.procs")?;
+    }
+    Ok(())
+}
+
+/// Runs this process on `cpus` only, which `execCPUAffinity` has under `name`.
+pub(crate) fn run_on(cpus: Option<NumberSet>, name: &str) -> anyhow::Result<()> {
+    let Some(cpus) = cpus else { return Ok(()) };
+    let mut set = CpuSet::new();
+    cpus.numbers().for_each(|cpu| set.set(cpu));
+    sched_setaffinity(None, &set)
+        .with_context(|| format!("process.execCPUAffinity.{name} {cpus:?}: sched_setaffinity"))
+}
+
+pub(super) fn new_session() -> anyhow::Result<()> {
+    libsyscall::signal::reset().context("reset signals")?;
+    rustix::process::setsid().context("setsid")?;
+    Ok(())
+}
+
+/// A session keyring of its own keeps the container from the keys of whoever called the runtime. It
+/// is a key of the user who asks for it, so this comes when the process is root of its user
+/// namespace. A kernel without keyrings has nothing to keep.
+pub(super) fn leave_callers_keyring(confinement: &Confinement) -> anyhow::Result<()> {
+    if confinement.callers_keyring {
+        return Ok(());
+    }
+    match libsyscall::keyring::new_session() {
+        Ok(_) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno @ Errno::DQUOT) => Err(errno).context(
+            "join a session keyring: keyctl: the quota of keys is used up; raise \
+             /proc/sys/kernel/keys/maxkeys or use --no-new-keyring",
+        ),
+        Err(errno) => {
+            Err(errno).context("join a session keyring (--no-new-keyring avoids it): keyctl")
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Calls of mount that open and init share: all on file descriptors, none on a path in the
+//! container.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context as _;
+use libsyscall::mount::{MountAttributes, attribute, set_attributes};
+use rustix::fs::{CWD, FileType, fstat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use crate::plan::{Attributes, Propagation};
+
+/// Attaches the detached mount `mount` on `target`.
+pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, c"", target, c"", flags)
+}
+
+/// The type of the file behind a handle.
+pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
+}
+
+/// A private copy of the mount at `path`.
+pub(crate) fn detach(path: &Path, more: OpenTreeFlags) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, path, flags | more)
+}
+
+pub(crate) fn clone_tree(place: &OwnedFd, more: OpenTreeFlags) -> anyhow::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | more;
+    open_tree(place.as_fd(), c"", flags).context("open_tree")
+}
+
+/// Makes a filesystem instance and its detached mount.
+pub(crate) fn new_filesystem(
+    fstype: &CStr,
+    source: Option<&CStr>,
+    parameters: &[(CString, Option<CString>)],
+    attributes: Attributes,
+) -> anyhow::Result<OwnedFd> {
+    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)
+        .with_context(|| format!("filesystem type {fstype:?}: fsopen"))?;
+    if let Some(source) = source {
+        let set = fsconfig_set_string(&context, c"source", source);
+        explained(&context, set, format!("source {source:?}"))?;
+    }
+    configure(&context, parameters)?;
+    explained(&context, fsconfig_create(&context), format!("create {fstype:?}"))?;
+    let flags = MountAttrFlags::from_bits_retain(attributes.set as u32);
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).context("fsmount")
+}
+
+pub(crate) fn configure(
+    context: &OwnedFd,
+    parameters: &[(CString, Option<CString>)],
+) -> anyhow::Result<()> {
+    for (key, value) in parameters {
+        let (set, what) = match value {
+            Some(value) => (
+                fsconfig_set_string(context, key, value),
+                format!("option {}={}", key.to_string_lossy(), value.to_string_lossy()),
+            ),
+            None => (fsconfig_set_flag(context, key), format!("option {}", key.to_string_lossy())),
+        };
+        explained(context, set, what)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn explained(
+    context: &OwnedFd,
+    result: Result<(), Errno>,
+    what: String,
+) -> anyhow::Result<()> {
+    result.with_context(|| format!("{what}{}: fsconfig", kernel_message(context)))
+}
+
+/// What the kernel says in its own words (fsopen(2): messages are read from the context).
+fn kernel_message(context: &OwnedFd) -> String {
+    let mut buffer = [0; 256];
+    match rustix::io::read(context, &mut buffer) {
+        Ok(length) => {
+            let text =
+                String::from_utf8_lossy(buffer.get(2..length).unwrap_or_default()).into_owned();
+            format!(" ({})", text.trim())
+        }
+        Err(_) => String::new(),
+    }
+}
+
+/// Makes the mount behind `fd` read-only.
+pub(crate) fn make_readonly(fd: impl AsFd, recursive: bool) -> anyhow::Result<()> {
+    let readonly = MountAttributes { set: attribute::RDONLY, ..MountAttributes::default() };
+    set_attributes(fd.as_fd(), &readonly, recursive).context("make read-only: mount_setattr")
+}
+
+pub(crate) fn change(
+    tree: &OwnedFd,
+    attributes: Attributes,
+    recursive: bool,
+) -> anyhow::Result<()> {
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    let Attributes { set, clear } = attributes;
+    let change = MountAttributes { set, clear, ..MountAttributes::default() };
+    set_attributes(tree.as_fd(), &change, recursive).context("attributes: mount_setattr")
+}
+
+pub(crate) fn set_propagation(tree: &OwnedFd, propagation: Propagation) -> anyhow::Result<()> {
+    let change = MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
+    set_attributes(tree.as_fd(), &change, propagation.recursive)
+        .context("propagation: mount_setattr")
+}
+
+/// Maps the ids of a detached mount, and with `recursive` of those below.
+pub(crate) fn map_ids(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> anyhow::Result<()> {
+    let change = MountAttributes {
+        set: attribute::IDMAP,
+        user_namespace: u64::try_from(namespace.as_raw_fd())?,
+        ..MountAttributes::default()
+    };
+    set_attributes(tree.as_fd(), &change, recursive).context(
+        "map ids: mount_setattr (EINVAL: the filesystem does not support it, or its ids are mapped \
+         already)",
+    )
+}

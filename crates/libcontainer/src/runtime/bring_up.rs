@@ -1,0 +1,162 @@
+//! Brings a container up: claim, cgroup, open, spawn, serve, save.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use libnamespaces::{Child, Spawned, spawn};
+
+use super::oom_score;
+use super::pending::Pending;
+use super::prepare::Prepared;
+use super::ready::Ready;
+use super::serve::{self, Making};
+use crate::files::Files;
+use crate::init::{self, Init};
+use crate::plan::Plan;
+use crate::protocol::{self, RuntimeEnd};
+use crate::request::{self, Context};
+use crate::state::{InitProcess, State, StateDirectory, Status};
+use crate::{Result, hooks, start_socket};
+
+/// What init waits for when it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// A connection to the start socket, after this process has ended.
+    ForStart,
+    /// A word on the channel.
+    OnChannel,
+}
+
+/// A container whose init is ready, and everything that undoes it.
+pub(crate) struct Waiting {
+    ready: Ready,
+    state: State,
+}
+
+/// A container that is kept.
+pub(crate) struct Container {
+    /// Its state directory.
+    pub directory: StateDirectory,
+    /// What the directory holds.
+    pub state: State,
+    /// Its init.
+    pub child: Child,
+}
+
+impl Waiting {
+    /// Does `rest` with the ready init, and keeps the container; an error undoes it.
+    pub(crate) fn finish(
+        mut self,
+        warn: fn(&str),
+        rest: impl FnOnce(&mut Ready) -> anyhow::Result<()>,
+    ) -> Result<Container> {
+        match rest(&mut self.ready) {
+            Ok(()) => {
+                let (directory, child) = self.ready.pending.keep_container()?;
+                Ok(Container { directory, state: self.state, child })
+            }
+            Err(failed) => {
+                abandon(self.ready.pending, &self.state, warn);
+                Err(failed.into())
+            }
+        }
+    }
+}
+
+/// Undoes a container that has existed, then runs its poststop hooks (runtime-spec, runtime.md,
+/// "Lifecycle": after a failure it continues with the container's destruction).
+fn abandon(pending: Pending, state: &State, warn: fn(&str)) {
+    drop(pending);
+    let document = state.hook_document(Status::Stopped, 0);
+    hooks::run_all(&state.hooks.poststop, &document, Some(&state.bundle), warn);
+}
+
+/// Open and apply, up to a saved state and a ready init.
+///
+/// # Errors
+/// The id is taken, or what the machine refused. Everything is undone, and poststop hooks run if
+/// anything of the container has existed.
+pub(crate) fn bring_up(
+    context: &Context,
+    request: &request::Create,
+    prepared: &Prepared,
+    waits: Waits,
+) -> Result<Waiting> {
+    let plan = &prepared.plan;
+    let mut state = State::new(plan, prepared.owner, prepared.process.clone());
+    // The directory comes first: making it is what takes the id, for good or not at all.
+    let mut pending = Pending::of_container(StateDirectory::claim(context, &plan.id)?);
+    // The intent is saved before anything else is made, so that `delete --force` finds whatever a
+    // killed runtime leaves.
+    pending.directory()?.save(&state)?;
+    match apply(&mut pending, plan, &mut state, waits, request.pid_file.as_deref()) {
+        Ok(Served { channel, master }) => {
+            Ok(Waiting { ready: Ready { pending, channel, master }, state })
+        }
+        Err(failed) => {
+            abandon(pending, &state, context.warn);
+            Err(failed.into())
+        }
+    }
+}
+
+/// What serving init has brought.
+struct Served {
+    channel: RuntimeEnd,
+    master: Option<OwnedFd>,
+}
+
+fn apply(
+    pending: &mut Pending,
+    plan: &Plan,
+    state: &mut State,
+    waits: Waits,
+    pid_file: Option<&Path>,
+) -> anyhow::Result<Served> {
+    // The cgroup exists before the process, which is born in it or enters it first of all: no
+    // process is ever outside of its limits.
+    let manager = libcgroups::manager(&plan.cgroup);
+    manager.create()?;
+    pending.own_cgroup(libcgroups::manager(&plan.cgroup));
+    // Limits come while the cgroup is empty: some can only be set then, and a program that starts
+    // under a limit cannot have passed it.
+    manager.apply(&plan.limits)?;
+    let entry = manager.entry()?;
+    // The socket exists before init, which inherits it; nobody is let in before init says so.
+    let start = match waits {
+        Waits::ForStart => Some(start_socket::listen(pending.directory()?)?),
+        Waits::OnChannel => None,
+    };
+    // Whatever is opened is opened in the host's namespaces, before there is a process that the
+    // container could look into; the cgroup is there, since a mount may show it.
+    let files = Files::open(plan, entry.procs)?;
+    let (runtime_end, init_end) = libchannel::pair()?;
+    // From here on init is a copy of this process: nothing in the container may read its memory.
+    init::become_non_dumpable()?;
+    let cgroup = entry.directory.as_ref().map(|directory| directory.as_fd());
+    let child = match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
+        Spawned::Runtime(child) => child,
+        Spawned::Init => {
+            drop(runtime_end);
+            init::run(Init { plan, files, state, channel: init_end, start })
+        }
+    };
+    // What was opened is init's alone now; its end of the channel too, or its death would not be
+    // heard.
+    drop(files);
+    drop(start);
+    drop(init_end);
+    let pid = child.pid;
+    pending.own_child(child);
+    // From outside and before init goes on: once it has its user it may not lower the score.
+    oom_score::adjust(plan.process.as_ref(), pid)?;
+    let making = Making { plan, state };
+    let events = protocol::conversation(plan);
+    let master = serve::serve(events, &runtime_end, pending, Some(&making))?;
+    // Ready: from now on the state names the process, for `start`, `kill` and `delete`.
+    state.init = Some(InitProcess::of(pid)?);
+    pending.directory()?.save(state)?;
+    // The pid file comes last: who waits for it finds a container that can be started.
+    pending.write_pid_file(pid_file)?;
+    Ok(Served { channel: runtime_end, master })
+}

@@ -1,0 +1,70 @@
+//! Who shows the program's terminal, and waits for its end: the other side of the console socket, or
+//! the runtime itself in the foreground.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context as _;
+use libnamespaces::Child;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::foreground::Foreground;
+use crate::plan::Terminal;
+use crate::request;
+
+/// Where the terminal goes.
+pub(crate) struct Console {
+    socket: Option<OwnedFd>,
+    foreground: Option<Foreground>,
+}
+
+impl Console {
+    /// Connects to the console socket; in the foreground signals wait from now on.
+    ///
+    /// # Errors
+    /// Those of connect(2) and signalfd(2).
+    pub(crate) fn open(request: &request::Console) -> anyhow::Result<Self> {
+        let socket = request.socket.as_deref().map(connect).transpose()?;
+        let foreground = if request.detach { None } else { Some(Foreground::new()?) };
+        Ok(Self { socket, foreground })
+    }
+
+    /// Shows the terminal with the master `master`. One without a size has that of the runtime's.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2), or of taking over the runtime's terminal.
+    pub(crate) fn show(&mut self, master: OwnedFd, terminal: Terminal) -> anyhow::Result<()> {
+        match (&self.socket, &mut self.foreground) {
+            (Some(socket), _) => send(socket, &master),
+            (None, Some(foreground)) => foreground.show(master, terminal.size.is_some()),
+            (None, None) => Err(anyhow::Error::msg("a terminal that nobody shows")),
+        }
+    }
+
+    /// Waits for the program to end: its exit code, or 128 and the signal that ended it; detached,
+    /// zero at once.
+    ///
+    /// # Errors
+    /// Those of poll(2) and waitid(2).
+    pub(crate) fn wait(self, child: &Child) -> anyhow::Result<u8> {
+        self.foreground.map_or(Ok(0), |foreground| foreground.wait(child))
+    }
+}
+
+/// Connects to the socket at `path` (`--console-socket`).
+fn connect(path: &Path) -> anyhow::Result<OwnedFd> {
+    let context = || format!("console socket {}", path.display());
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .context("socket")
+        .with_context(context)?;
+    let address = SocketAddrUnix::new(path).with_context(context)?;
+    rustix::net::connect(&socket, &address).context("connect").with_context(context)?;
+    Ok(socket)
+}
+
+/// Sends the master, with a name as the message, in one sendmsg(2), as runc does.
+fn send(socket: &OwnedFd, master: &OwnedFd) -> anyhow::Result<()> {
+    libsyscall::packet::send(socket.as_fd(), b"/dev/ptmx", &[master.as_fd()])
+        .context("send the terminal to the console socket: sendmsg")
+}

@@ -1,0 +1,90 @@
+//! Brings a process into a container that exists: open, spawn, serve.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::Context as _;
+use libnamespaces::{Child, Expected, Forked, Joiner, Kind, NamespaceFiles};
+use rustix::fs::{Mode, OFlags};
+
+use super::pending::Pending;
+use super::ready::Ready;
+use super::{oom_score, serve};
+use crate::init::{self, Exec};
+use crate::plan::Joining;
+use crate::protocol::{Event, RuntimeEnd};
+use crate::request;
+use crate::state::{InitProcess, State};
+use crate::{Error, Result};
+
+/// Spawns the process in all the container's namespaces and its cgroup, and serves it until it is
+/// ready. In it this does not return.
+///
+/// # Errors
+/// The container has ended, or what the machine refused. Nothing is left behind.
+pub(crate) fn join(plan: &Joining, state: &State, request: &request::Exec) -> Result<Ready> {
+    // The pidfd is opened first and checked after: whatever is opened by the pid below was this
+    // process's if it still lives then.
+    let target = state.init.ok_or_else(Error::not_running)?;
+    let pidfd = target.open()?;
+    let entry = libcgroups::manager(&plan.cgroup).entry()?;
+    let kinds = plan.namespaces;
+    let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
+    let namespaces = NamespaceFiles::of_process(pidfd, kinds);
+    let (runtime_end, init_end) = libchannel::pair().map_err(anyhow::Error::new)?;
+    // From here on the process is a copy of this one: nothing in the container may read its memory.
+    init::become_non_dumpable()?;
+    // Before the fork, since the joiner may be born in the container's cgroup already.
+    init::run_on(plan.process.affinity.initial, "initial")?;
+    let cgroup = entry.directory.as_ref().map(|directory| directory.as_fd());
+    let expected = match Joiner::fork(cgroup).map_err(anyhow::Error::new)? {
+        Forked::Runtime(expected) => expected,
+        Forked::Joiner(joiner) => {
+            let exec = Exec {
+                plan,
+                cgroup_procs: &entry.procs,
+                namespaces: &namespaces,
+                root,
+                channel: init_end,
+            };
+            init::run_exec(&exec, joiner)
+        }
+    };
+    // The process's end is its own now, or its death would not be heard.
+    drop(init_end);
+    let child = child_of(expected, &runtime_end).context("exec failed")?;
+    let pending = Pending::of_process(child);
+    Ok(get_ready(plan, pending, runtime_end, request).context("exec failed")?)
+}
+
+/// Serves the process until it is ready; then its pid file says that there is one.
+fn get_ready(
+    plan: &Joining,
+    mut pending: Pending,
+    channel: RuntimeEnd,
+    request: &request::Exec,
+) -> anyhow::Result<Ready> {
+    oom_score::adjust(Some(&plan.process), pending.child()?.pid)?;
+    let terminal = plan.process.terminal.map(|_| Event::Terminal);
+    let events = terminal.into_iter().chain([Event::Ready]).collect();
+    let master = serve::serve(events, &channel, &mut pending, None)?;
+    pending.write_pid_file(request.pid_file.as_deref())?;
+    Ok(Ready { pending, channel, master })
+}
+
+/// The process that the joiner clones. What the joiner met it says where init would.
+fn child_of(expected: Expected, channel: &RuntimeEnd) -> anyhow::Result<Child> {
+    expected.child().or_else(|lost| {
+        serve::wait_for_program(channel)?;
+        Err(lost.into())
+    })
+}
+
+/// The root of a container without a mount namespace is no more than that of its init.
+fn open_root(init: InitProcess) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", init.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty())
+        .with_context(|| format!("open the container's root {path}"))?;
+    // The pid was init's all the time if it is now.
+    if init.is_alive() { Ok(root) } else { Err(Error::not_running()) }
+}

@@ -1,0 +1,20 @@
+//! Apply, outside: what the runtime does to the machine for a container or a process in one, and what
+//! it waits for.
+
+mod bring_up;
+pub(crate) mod console;
+pub(crate) mod end;
+mod foreground;
+mod join;
+mod oom_score;
+pub(crate) mod own_binary;
+mod pending;
+mod pid_file;
+pub(crate) mod prepare;
+mod ready;
+mod relay;
+pub(crate) mod serve;
+
+pub(crate) use bring_up::{Waits, bring_up};
+pub(crate) use console::Console;
+pub(crate) use join::join;

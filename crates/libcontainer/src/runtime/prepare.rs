@@ -1,0 +1,81 @@
+//! Parse, probe and plan: all that can be said of a request before anything is done.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use oci_spec::runtime::Process as SpecProcess;
+
+use crate::host::Host;
+use crate::plan::{self, Joining, Plan, Planned, validate_id};
+use crate::request::{self, Context};
+use crate::state::State;
+use crate::{Error, Result, spec};
+
+/// A container that has been planned.
+pub(crate) struct Prepared {
+    /// What will be.
+    pub plan: Plan,
+    /// `process` of the config: what exec processes start from.
+    pub process: Option<SpecProcess>,
+    /// Uid of the caller.
+    pub owner: u32,
+}
+
+/// Prepares a container.
+///
+/// # Errors
+/// The id, the descriptors to keep, or everything that the config gets wrong.
+pub(crate) fn container(context: &Context, request: &request::Create) -> Result<Prepared> {
+    validate_id(&request.id).map_err(|reason| Error::invalid_id(&reason))?;
+    context.check_preserved(request.preserve_fds)?;
+    let bundle = absolute_bundle(&request.bundle)?;
+    let loaded = spec::load(&bundle)?;
+    warn(context, &loaded.warnings);
+    let host = Host::probe()?;
+    let (spec, planned) = loaded.plan(|spec| plan::create(spec, &host, request, &bundle))?;
+    warn(context, &planned.warnings);
+    Ok(Prepared { plan: planned.plan, process: spec.process().clone(), owner: host.euid })
+}
+
+/// Prepares a process in the container of `state`: that of the file, or the container's own with
+/// what the flags change.
+///
+/// # Errors
+/// The descriptors to keep, or everything that is wrong with the process.
+pub(crate) fn process(
+    context: &Context,
+    request: &request::Exec,
+    state: &State,
+) -> Result<Joining> {
+    context.check_preserved(request.preserve_fds)?;
+    let host = Host::probe()?;
+    let plan = |given: &SpecProcess| plan::exec(given, &host, state.namespaces, request);
+    let Planned { plan: process, warnings } = match request.process.as_deref() {
+        Some(path) => {
+            let loaded = spec::load_process(path)?;
+            warn(context, &loaded.warnings);
+            loaded.plan(plan)?.1
+        }
+        None => plan::process_of_flags(request, state.process.as_ref())
+            .and_then(|given| plan(&given))
+            .map_err(Error::invalid)?,
+    };
+    warn(context, &warnings);
+    Ok(Joining {
+        process,
+        confinement: state.confinement()?,
+        cgroup: plan::cgroup_below(&state.cgroup, &request.cgroups)?,
+        namespaces: state.namespaces,
+        preserve_fds: request.preserve_fds,
+    })
+}
+
+fn warn(context: &Context, warnings: &[String]) {
+    warnings.iter().for_each(|warning| (context.warn)(warning));
+}
+
+fn absolute_bundle(bundle: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(bundle)
+        .with_context(|| format!("bundle {}", bundle.display()))
+        .map_err(Error::from)
+}

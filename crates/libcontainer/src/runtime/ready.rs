@@ -1,0 +1,50 @@
+//! A process of the container that is ready for its program, and the last words with it.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::Context as _;
+
+use super::console::Console;
+use super::pending::Pending;
+use super::serve;
+use crate::plan::Terminal;
+use crate::protocol::{Reply, RuntimeEnd};
+
+/// Init or an exec process that has said `Ready`, and everything that undoes it.
+pub(crate) struct Ready {
+    /// What is undone unless it is kept.
+    pub pending: Pending,
+    /// The runtime's end of the channel.
+    pub channel: RuntimeEnd,
+    /// The master of its terminal, if it has one.
+    pub master: Option<OwnedFd>,
+}
+
+impl Ready {
+    /// Gives the terminal, if there is one, to whoever shows it.
+    pub(crate) fn show(
+        &mut self,
+        console: &mut Console,
+        terminal: Option<Terminal>,
+    ) -> anyhow::Result<()> {
+        match self.master.take() {
+            Some(master) => console.show(master, terminal.unwrap_or_default()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets init go on to where it waits for `start`.
+    pub(crate) fn proceed(&self) -> anyhow::Result<()> {
+        self.say(Reply::Proceed)
+    }
+
+    /// Starts the program, and waits until it is executed.
+    pub(crate) fn start(&self) -> anyhow::Result<()> {
+        self.say(Reply::Start)?;
+        serve::wait_for_program(&self.channel)
+    }
+
+    fn say(&self, reply: Reply) -> anyhow::Result<()> {
+        self.channel.send(&reply, &[]).context("the process is gone")
+    }
+}

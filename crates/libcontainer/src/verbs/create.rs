@@ -1,0 +1,20 @@
+//! `create`.
+
+use crate::Result;
+use crate::request::{self, Context};
+use crate::runtime::{Console, Waits, bring_up, prepare};
+
+/// Makes a container and leaves its init waiting for `start` (runtime-spec, runtime.md, "Create").
+///
+/// # Errors
+/// What the config gets wrong, all of it, or what the machine refused. Nothing is left behind.
+pub fn create(context: &Context, request: &request::Create) -> Result<()> {
+    let prepared = prepare::container(context, request)?;
+    let mut console = Console::open(&request.console)?;
+    let waiting = bring_up(context, request, &prepared, Waits::ForStart)?;
+    waiting.finish(context.warn, |ready| {
+        ready.show(&mut console, prepared.plan.terminal())?;
+        ready.proceed()
+    })?;
+    Ok(())
+}

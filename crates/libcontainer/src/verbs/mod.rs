@@ -1,0 +1,21 @@
+//! What can be asked for, one verb a file. No verb knows another.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod kill;
+mod pause;
+mod run;
+mod start;
+mod state;
+
+pub use create::create;
+pub use delete::delete;
+pub use exec::exec;
+pub use features::features;
+pub use kill::kill;
+pub use pause::{pause, resume};
+pub use run::run;
+pub use start::start;
+pub use state::{list, ps, state};

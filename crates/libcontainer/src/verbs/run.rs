@@ -1,0 +1,45 @@
+//! `run`: create, start, and in the foreground wait and delete.
+
+use anyhow::Context as _;
+
+use crate::request::{self, Context};
+use crate::runtime::end::{destroy, poststart};
+use crate::runtime::{Console, Waits, bring_up, prepare};
+use crate::state::{self, State};
+use crate::{Error, ErrorKind, Result};
+
+/// Makes a container and runs its program. In the foreground the program's exit code, or 128 and
+/// the signal that ended it; detached, zero as soon as it runs.
+///
+/// # Errors
+/// Those of `create` and `start`. Nothing is left behind.
+pub fn run(context: &Context, request: &request::Run) -> Result<u8> {
+    let detach = request.create.console.detach;
+    let prepared = prepare::container(context, &request.create)?;
+    if !detach && !request.no_subreaper {
+        prctl::set_child_subreaper(true)
+            .map_err(rustix::io::Errno::from_raw_os_error)
+            .context("become a child subreaper: prctl")?;
+    }
+    let mut console = Console::open(&request.create.console)?;
+    let waiting = bring_up(context, &request.create, &prepared, Waits::OnChannel)?;
+    let container = waiting.finish(context.warn, |ready| {
+        ready.show(&mut console, prepared.plan.terminal())?;
+        ready.start()
+    })?;
+    poststart(context, container.directory, &container.state)?;
+    let code = console.wait(&container.child)?;
+    if !detach && !request.keep {
+        remove(context, &container.state)?;
+    }
+    Ok(code)
+}
+
+/// Somebody may have deleted it meanwhile.
+fn remove(context: &Context, state: &State) -> Result<()> {
+    match state::load(context, &state.id) {
+        Err(Error { kind: ErrorKind::NotFound, .. }) => Ok(()),
+        Ok((directory, state)) => destroy(directory, &state, context.warn),
+        Err(error) => Err(error),
+    }
+}
