@@ -31,7 +31,6 @@ pub(crate) use given::Given;
 pub use hooks::{HOOK_NAMES, Hook, Hooks};
 pub use linux::MemoryPolicy;
 pub(crate) use linux::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
-pub(crate) use process::ALL_CAPABILITIES;
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};

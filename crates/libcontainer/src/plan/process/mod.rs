@@ -15,7 +15,6 @@ mod capabilities;
 mod rlimits;
 mod scheduling;
 
-pub(crate) use capabilities::ALL as ALL_CAPABILITIES;
 pub use capabilities::{Capabilities, names as capability_names};
 pub use rlimits::Rlimit;
 pub use scheduling::Affinity;
