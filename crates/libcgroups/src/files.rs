@@ -8,6 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::limits::Write;
 
 /// Permissions of a new cgroup.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -27,6 +28,17 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<(), Errno> {
     let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::io::write(file, value.as_bytes())?;
     Ok(())
+}
+
+/// Writes a limit in the cgroup `directory`.
+pub(crate) fn set(limit: &Write, directory: &Path) -> Result<(), Error> {
+    let path = directory.join(&limit.file);
+    write(&path, &limit.value).map_err(|errno| Error::Limit {
+        pointer: limit.pointer.clone(),
+        value: limit.value.clone(),
+        path,
+        errno,
+    })
 }
 
 /// Makes the cgroup `directory` with the ones above it. Whether it is new.

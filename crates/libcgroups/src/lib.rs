@@ -8,14 +8,27 @@ mod devices;
 mod error;
 mod files;
 mod layout;
+mod limits;
 mod location;
 mod manager;
+mod processes;
 mod resources;
 mod v1;
 mod v2;
 
 pub use error::Error;
 pub use layout::Layout;
+pub use limits::{Hierarchy, Limits, Violation, Write};
 pub use location::{LegacyLocation, Location, UnifiedLocation};
-pub use manager::{CgroupManager, Entry, manager};
-pub use resources::{Hierarchy, Limits, Violation, Write, plan};
+pub use manager::{CgroupManager, Entry};
+pub use resources::plan;
+
+/// The manager for the hierarchies of `location`.
+#[must_use]
+pub fn manager(location: &Location) -> Box<dyn CgroupManager> {
+    if location.legacy.is_empty() {
+        Box::new(v2::Manager::new(location.unified.clone()))
+    } else {
+        Box::new(v1::Manager::new(location.clone()))
+    }
+}

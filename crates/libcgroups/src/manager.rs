@@ -2,9 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::{Error, Limits, Location, v1, v2};
+use crate::{Error, Limits};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
@@ -64,21 +62,4 @@ pub struct Entry {
     pub directory: Option<OwnedFd>,
     /// cgroup.procs of each v1 hierarchy, for writing: the process itself writes "0" to each.
     pub procs: Vec<OwnedFd>,
-}
-
-/// The manager for the hierarchies of `location`.
-#[must_use]
-pub fn manager(location: &Location) -> Box<dyn CgroupManager> {
-    if location.legacy.is_empty() {
-        Box::new(v2::Manager::new(location.unified.clone()))
-    } else {
-        Box::new(v1::Manager::new(location.clone()))
-    }
-}
-
-/// Sends `SIGKILL` to each of `pids`; one that is gone is fine.
-pub(crate) fn kill_each(pids: &[i32]) {
-    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        let _ = kill_process(pid, Signal::KILL);
-    }
 }

@@ -2,7 +2,7 @@
 //! admin-guide/cgroup-v1/devices.rst).
 
 use super::{ALL, Kind, MAKE, READ, Rule, WRITE};
-use crate::resources::{Hierarchy, Table};
+use crate::limits::{Hierarchy, Table};
 
 /// The kernel keeps one list of exceptions to "allow all" or to "deny all", and a rule only changes
 /// the exceptions that name the very same numbers. This follows what the kernel will have, and

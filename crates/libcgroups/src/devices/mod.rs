@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
-use crate::resources::{Hierarchy, Table};
+use crate::limits::{Hierarchy, Table};
 
 mod legacy;
 mod program;

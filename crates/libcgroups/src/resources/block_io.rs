@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxThrottleDevice};
 
-use super::{Hierarchy, Table};
+use crate::limits::{Hierarchy, Table};
 
 pub(crate) fn plan(block_io: &LinuxBlockIo, table: &mut Table<'_>) {
     let weights =

@@ -4,69 +4,13 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::{Error, Layout, devices, files};
+use crate::limits::{Limits, Table, Violation};
+use crate::{Layout, devices};
 
 mod block_io;
 mod cpu;
 mod memory;
 mod others;
-
-/// What a container's cgroup limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Writes, in the order they are to be done.
-    pub writes: Vec<Write>,
-    /// The v2 device program, 8 bytes an instruction.
-    pub device_program: Option<Vec<u64>>,
-}
-
-/// One write to one file of the container's cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// In which hierarchy.
-    pub hierarchy: Hierarchy,
-    /// The file's name.
-    pub file: String,
-    /// What is written.
-    pub value: String,
-    /// The property it comes from, as a JSON pointer into config.json.
-    pub pointer: String,
-}
-
-/// Which hierarchy a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hierarchy {
-    /// The v1 hierarchy of this controller.
-    Legacy(&'static str),
-    /// The v2 hierarchy.
-    Unified,
-}
-
-/// A value that a hierarchy cannot express, or that breaks a rule of the spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// JSON pointer into config.json.
-    pub pointer: String,
-    /// The value.
-    pub value: String,
-    /// The rule.
-    pub rule: String,
-    /// What to do.
-    pub fix: String,
-}
-
-impl Write {
-    /// Does it, in the container's `directory`.
-    pub(crate) fn apply(&self, directory: &std::path::Path) -> Result<(), Error> {
-        let path = directory.join(&self.file);
-        files::write(&path, &self.value).map_err(|errno| Error::Limit {
-            pointer: self.pointer.clone(),
-            value: self.value.clone(),
-            path,
-            errno,
-        })
-    }
-}
 
 /// Turns `resources` into writes for the hierarchies of `layout`.
 ///
@@ -89,80 +33,13 @@ pub fn plan(resources: &LinuxResources, layout: &Layout) -> Result<Limits, Vec<V
     if table.violations.is_empty() { Ok(table.limits) } else { Err(table.violations) }
 }
 
-/// What is being collected.
-pub(crate) struct Table<'a> {
-    layout: &'a Layout,
-    pub limits: Limits,
-    pub violations: Vec<Violation>,
-}
-
-impl<'a> Table<'a> {
-    pub(crate) fn new(layout: &'a Layout) -> Self {
-        Self { layout, limits: Limits::default(), violations: Vec::new() }
-    }
-
-    /// Which hierarchy has `controller`: v1 where it is mounted, else v2. Without any, the
-    /// property at `pointer` is a violation.
-    pub(crate) fn hierarchy(
-        &mut self,
-        controller: &'static str,
-        pointer: &str,
-    ) -> Option<Hierarchy> {
-        if self.layout.has_legacy(controller) {
-            return Some(Hierarchy::Legacy(controller));
-        }
-        if self.layout.unified.is_some() {
-            return Some(Hierarchy::Unified);
-        }
-        let rule = format!("needs the {controller} controller, which no mounted hierarchy has");
-        self.violation(pointer, "", &rule, "mount the controller or leave the property out");
-        None
-    }
-
-    pub(crate) fn write(
-        &mut self,
-        hierarchy: Hierarchy,
-        file: &str,
-        value: impl ToString,
-        pointer: &str,
-    ) {
-        let (file, value) = (file.to_owned(), value.to_string());
-        let pointer = full(pointer);
-        self.limits.writes.push(Write { hierarchy, file, value, pointer });
-    }
-
-    pub(crate) fn violation(&mut self, pointer: &str, value: impl ToString, rule: &str, fix: &str) {
-        self.violations.push(Violation {
-            pointer: full(pointer),
-            value: value.to_string(),
-            rule: rule.to_owned(),
-            fix: fix.to_owned(),
-        });
-    }
-
-    /// A property that only v1 has.
-    pub(crate) fn only_v1(&mut self, pointer: &str, value: impl ToString) {
-        let rule = "cgroup v2 has no such control (config-linux.md, \"Control groups\": a v1 setting \
-                    that cannot be converted must be an error)";
-        self.violation(pointer, value, rule, "leave it out on a cgroup v2 host");
-    }
-}
-
-fn full(pointer: &str) -> String {
-    format!("/linux/resources{pointer}")
-}
-
-/// `max` for the spec's -1.
-pub(crate) fn or_max(value: i64) -> String {
-    if value == -1 { "max".to_owned() } else { value.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use oci_spec::runtime::LinuxResources;
 
-    use super::{Hierarchy, Limits, plan};
+    use super::plan;
     use crate::Layout;
+    use crate::limits::{Hierarchy, Limits};
 
     const V1: &str = "\
 1 0 0:1 / /c/cpu rw - cgroup c rw,cpu,cpuacct

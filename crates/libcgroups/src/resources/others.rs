@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use super::{Hierarchy, Table, or_max};
+use crate::limits::{Hierarchy, Table, or_max};
 
 pub(crate) fn plan(resources: &LinuxResources, table: &mut Table<'_>) {
     pids(resources, table);

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
+use crate::limits::Hierarchy;
 use crate::location::LegacyLocation;
-use crate::manager::kill_each;
-use crate::resources::Hierarchy;
-use crate::v2::refuse_used;
+use crate::processes::{kill_each, refuse_used};
 use crate::{CgroupManager, Entry, Error, Limits, Location, files, v2};
 
 /// How long freezing may take.
@@ -63,7 +62,7 @@ impl CgroupManager for Manager {
         for write in &limits.writes {
             if let Hierarchy::Legacy(controller) = write.hierarchy {
                 let place = self.with(controller).ok_or(Error::NoHierarchy(controller))?;
-                write.apply(&place.directory)?;
+                files::set(write, &place.directory)?;
             }
         }
         self.unified.apply(limits)

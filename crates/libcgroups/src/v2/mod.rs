@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
+use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
-use crate::manager::kill_each;
-use crate::resources::Hierarchy;
+use crate::processes::{kill_each, refuse_used};
 use crate::{CgroupManager, Entry, Error, Limits, files};
 
 /// How long freezing may take.
@@ -69,7 +69,7 @@ impl CgroupManager for Manager {
         let Some(directory) = self.directory() else { return Ok(()) };
         for write in &limits.writes {
             if write.hierarchy == Hierarchy::Unified {
-                write.apply(directory)?;
+                files::set(write, directory)?;
             }
         }
         let Some(program) = &limits.device_program else { return Ok(()) };
@@ -115,14 +115,6 @@ impl CgroupManager for Manager {
 
     fn remove(&self) -> Result<(), Error> {
         self.directory().map_or(Ok(()), files::remove)
-    }
-}
-
-/// A cgroup with processes is somebody's.
-pub(crate) fn refuse_used(directory: &Path, pids: &[i32]) -> Result<(), Error> {
-    match pids.len() {
-        0 => Ok(()),
-        count => Err(Error::NotEmpty { path: directory.to_owned(), count }),
     }
 }
 
