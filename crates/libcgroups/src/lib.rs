@@ -1,8 +1,8 @@
 //! Control groups of a container: v1, v2 and hybrid hierarchies.
 //!
 //! [`Layout`] is what the machine has, [`Location`] where the container lives in it, [`Limits`]
-//! what its resources come to as writes: all three are pure. [`manager`] does the rest behind one
-//! trait.
+//! and [`DeviceAccess`] what its resources come to: all of them are pure. [`manager`] does the rest
+//! behind one trait.
 
 mod devices;
 mod error;
@@ -16,12 +16,13 @@ mod resources;
 mod v1;
 mod v2;
 
+pub use devices::{DeviceAccess, plan_devices};
 pub use error::Error;
 pub use layout::Layout;
-pub use limits::{Hierarchy, Limits, Violation, Write};
+pub use limits::{Limits, Violation, Write};
 pub use location::{LegacyLocation, Location, UnifiedLocation};
 pub use manager::{CgroupManager, Entry};
-pub use resources::plan;
+pub use resources::plan_limits;
 
 /// The manager for the hierarchies of `location`.
 #[must_use]

@@ -2,31 +2,35 @@
 
 use crate::Layout;
 
-/// What a container's cgroup limits.
+/// What a container's cgroup limits; by default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Writes, in the order they are to be done.
-    pub writes: Vec<Write>,
-    /// The v2 device program, 8 bytes an instruction.
-    pub device_program: Option<Vec<u64>>,
+    writes: Vec<Write>,
+}
+
+impl Limits {
+    /// The writes, in the order they are to be done.
+    pub(crate) fn writes(&self) -> &[Write] {
+        &self.writes
+    }
 }
 
 /// One write to one file of the container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// In which hierarchy.
-    pub hierarchy: Hierarchy,
+    pub(crate) hierarchy: Hierarchy,
     /// The file's name.
-    pub file: String,
+    pub(crate) file: String,
     /// What is written.
-    pub value: String,
+    pub(crate) value: String,
     /// The property it comes from, as a JSON pointer into config.json.
-    pub pointer: String,
+    pub(crate) pointer: String,
 }
 
 /// Which hierarchy a file is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hierarchy {
+pub(crate) enum Hierarchy {
     /// The v1 hierarchy of this controller.
     Legacy(&'static str),
     /// The v2 hierarchy.
@@ -46,16 +50,36 @@ pub struct Violation {
     pub fix: String,
 }
 
-/// What is being collected.
+/// Writes and violations that are being collected.
 pub(crate) struct Table<'a> {
-    pub layout: &'a Layout,
-    pub limits: Limits,
-    pub violations: Vec<Violation>,
+    layout: &'a Layout,
+    writes: Vec<Write>,
+    violations: Vec<Violation>,
 }
 
 impl<'a> Table<'a> {
     pub(crate) fn new(layout: &'a Layout) -> Self {
-        Self { layout, limits: Limits::default(), violations: Vec::new() }
+        Self { layout, writes: Vec::new(), violations: Vec::new() }
+    }
+
+    /// The writes, or everything that is wrong.
+    pub(crate) fn into_writes(self) -> Result<Vec<Write>, Vec<Violation>> {
+        if self.violations.is_empty() { Ok(self.writes) } else { Err(self.violations) }
+    }
+
+    /// The same as the limits of a cgroup.
+    pub(crate) fn into_limits(self) -> Result<Limits, Vec<Violation>> {
+        self.into_writes().map(|writes| Limits { writes })
+    }
+
+    /// Whether something is wrong already.
+    pub(crate) const fn has_violations(&self) -> bool {
+        !self.violations.is_empty()
+    }
+
+    /// Whether v2 is all there is.
+    pub(crate) const fn is_unified(&self) -> bool {
+        self.layout.unified.is_some() && self.layout.legacy.is_empty()
     }
 
     /// Which hierarchy has `controller`: v1 where it is mounted, else v2. Without any, the
@@ -85,7 +109,7 @@ impl<'a> Table<'a> {
     ) {
         let (file, value) = (file.to_owned(), value.to_string());
         let pointer = full(pointer);
-        self.limits.writes.push(Write { hierarchy, file, value, pointer });
+        self.writes.push(Write { hierarchy, file, value, pointer });
     }
 
     pub(crate) fn violation(&mut self, pointer: &str, value: impl ToString, rule: &str, fix: &str) {

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::{Error, Limits};
+use crate::{DeviceAccess, Error, Limits};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
@@ -15,7 +15,12 @@ pub trait CgroupManager: std::fmt::Debug {
     ///
     /// # Errors
     /// The first limit that the kernel refuses.
-    fn apply(&self, limits: &Limits) -> Result<(), Error>;
+    fn apply_limits(&self, limits: &Limits) -> Result<(), Error>;
+    /// Sets which devices may be used.
+    ///
+    /// # Errors
+    /// The first rule that the kernel refuses, or its program.
+    fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error>;
     /// Opens what a process needs to start its life in the cgroup.
     ///
     /// # Errors

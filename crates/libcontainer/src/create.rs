@@ -164,7 +164,8 @@ fn apply(
     let manager = libcgroups::manager(&plan.cgroup);
     manager.create()?;
     pending.own_cgroup(libcgroups::manager(&plan.cgroup));
-    manager.apply(&plan.limits)?;
+    manager.apply_limits(&plan.limits)?;
+    manager.apply_devices(&plan.device_access)?;
     let entry = manager.entry()?;
     let start = match waits {
         Waits::ForStart => Some(listen(pending.directory()?)?),

@@ -1,22 +1,22 @@
-//! `linux.resources` as writes to cgroup files: pure tables, one file an area.
+//! The limits of `linux.resources` as writes to cgroup files: pure tables, one file an area.
 //!
 //! What a hierarchy cannot express is a violation, never silence.
 
 use oci_spec::runtime::LinuxResources;
 
+use crate::Layout;
 use crate::limits::{Limits, Table, Violation};
-use crate::{Layout, devices};
 
 mod block_io;
 mod cpu;
 mod memory;
 mod others;
 
-/// Turns `resources` into writes for the hierarchies of `layout`.
+/// Turns `resources`, but for its devices, into limits for the hierarchies of `layout`.
 ///
 /// # Errors
 /// Everything that cannot be expressed.
-pub fn plan(resources: &LinuxResources, layout: &Layout) -> Result<Limits, Vec<Violation>> {
+pub fn plan_limits(resources: &LinuxResources, layout: &Layout) -> Result<Limits, Vec<Violation>> {
     let mut table = Table::new(layout);
     if let Some(memory) = resources.memory() {
         memory::plan(memory, &mut table);
@@ -28,16 +28,14 @@ pub fn plan(resources: &LinuxResources, layout: &Layout) -> Result<Limits, Vec<V
         block_io::plan(block_io, &mut table);
     }
     others::plan(resources, &mut table);
-    let rules = resources.devices().as_deref().unwrap_or_default();
-    devices::plan(rules, &mut table);
-    if table.violations.is_empty() { Ok(table.limits) } else { Err(table.violations) }
+    table.into_limits()
 }
 
 #[cfg(test)]
 mod tests {
     use oci_spec::runtime::LinuxResources;
 
-    use super::plan;
+    use super::plan_limits;
     use crate::Layout;
     use crate::limits::{Hierarchy, Limits};
 
@@ -55,7 +53,7 @@ mod tests {
 
     fn limits(json: &str, v2: bool) -> Result<Limits, Vec<String>> {
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        plan(&resources, &layout(v2))
+        plan_limits(&resources, &layout(v2))
             .map_err(|all| all.into_iter().map(|violation| violation.pointer).collect())
     }
 
@@ -63,9 +61,8 @@ mod tests {
     fn check(json: &str, v2: bool, expected: &[(&str, &str)]) {
         let limits = limits(json, v2).unwrap();
         let writes: Vec<_> = limits
-            .writes
+            .writes()
             .iter()
-            .filter(|write| !write.file.starts_with("devices."))
             .map(|write| (write.file.as_str(), write.value.as_str()))
             .collect();
         assert_eq!(writes, expected);
@@ -74,6 +71,13 @@ mod tests {
     #[track_caller]
     fn refused(json: &str, v2: bool, pointers: &[&str]) {
         assert_eq!(limits(json, v2).unwrap_err(), pointers);
+    }
+
+    #[test]
+    fn devices_are_not_limits() {
+        for v2 in [false, true] {
+            check(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#, v2, &[]);
+        }
     }
 
     #[test]
@@ -177,8 +181,9 @@ mod tests {
         let layout = Layout::parse(&text, "").unwrap();
         let json = r#"{"pids":{"limit":5},"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#;
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        let writes = plan(&resources, &layout).unwrap().writes;
-        let of = |name: &str| writes.iter().find(|write| write.file == name).unwrap().hierarchy;
+        let limits = plan_limits(&resources, &layout).unwrap();
+        let of =
+            |name: &str| limits.writes().iter().find(|write| write.file == name).unwrap().hierarchy;
         assert_eq!(of("pids.max"), Hierarchy::Legacy("pids"));
         assert_eq!(of("hugetlb.2MB.max"), Hierarchy::Unified);
     }

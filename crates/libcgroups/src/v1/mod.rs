@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
-use crate::limits::Hierarchy;
+use crate::limits::{Hierarchy, Write};
 use crate::location::LegacyLocation;
 use crate::processes::{kill_each, refuse_used};
-use crate::{CgroupManager, Entry, Error, Limits, Location, files, v2};
+use crate::{CgroupManager, DeviceAccess, Entry, Error, Limits, Location, files, v2};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -44,6 +44,17 @@ impl Manager {
         }
         Ok(())
     }
+
+    /// Does those of `writes` that are for v1.
+    fn write_all(&self, writes: &[Write]) -> Result<(), Error> {
+        for write in writes {
+            if let Hierarchy::Legacy(controller) = write.hierarchy {
+                let place = self.with(controller).ok_or(Error::NoHierarchy(controller))?;
+                files::set(write, &place.directory)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl CgroupManager for Manager {
@@ -58,14 +69,16 @@ impl CgroupManager for Manager {
         Ok(())
     }
 
-    fn apply(&self, limits: &Limits) -> Result<(), Error> {
-        for write in &limits.writes {
-            if let Hierarchy::Legacy(controller) = write.hierarchy {
-                let place = self.with(controller).ok_or(Error::NoHierarchy(controller))?;
-                files::set(write, &place.directory)?;
-            }
+    fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {
+        self.write_all(limits.writes())?;
+        self.unified.apply_limits(limits)
+    }
+
+    fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
+        match access {
+            DeviceAccess::Legacy(writes) => self.write_all(writes),
+            DeviceAccess::Unified(_) => self.unified.apply_devices(access),
         }
-        self.unified.apply(limits)
     }
 
     fn entry(&self) -> Result<Entry, Error> {

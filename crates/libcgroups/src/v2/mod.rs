@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
 use crate::processes::{kill_each, refuse_used};
-use crate::{CgroupManager, Entry, Error, Limits, files};
+use crate::{CgroupManager, DeviceAccess, Entry, Error, Limits, files};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -65,14 +65,20 @@ impl CgroupManager for Manager {
         enabled
     }
 
-    fn apply(&self, limits: &Limits) -> Result<(), Error> {
+    fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {
         let Some(directory) = self.directory() else { return Ok(()) };
-        for write in &limits.writes {
+        for write in limits.writes() {
             if write.hierarchy == Hierarchy::Unified {
                 files::set(write, directory)?;
             }
         }
-        let Some(program) = &limits.device_program else { return Ok(()) };
+        Ok(())
+    }
+
+    fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
+        let (Some(directory), DeviceAccess::Unified(program)) = (self.directory(), access) else {
+            return Err(Error::NoHierarchy("devices"));
+        };
         let failed = |call| move |errno| Error::Devices { call, errno };
         let cgroup = open_directory(directory)?;
         let program = libsyscall::bpf::load_device_program(program)
