@@ -1,5 +1,6 @@
 //! Files and directories of a hierarchy.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::limits::Write;
 
 /// Permissions of a new cgroup.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+const TO_WRITE: OFlags = OFlags::WRONLY.union(OFlags::CLOEXEC);
 /// How long a dying process may hold its cgroup.
 const REMOVAL: Duration = Duration::from_secs(5);
 
@@ -23,9 +25,20 @@ pub(crate) fn read(path: &Path) -> Result<String, Error> {
     })
 }
 
+/// A handle for clone3(2) and bpf(2).
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(Error::call("open", path))
+}
+
+/// Opens a file that is written later.
+pub(crate) fn open_to_write(path: &Path) -> Result<OwnedFd, Error> {
+    open(path, TO_WRITE, Mode::empty()).map_err(Error::call("open", path))
+}
+
 /// Writes `value` with one write(2).
 pub(crate) fn write(path: &Path, value: &str) -> Result<(), Errno> {
-    let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open(path, TO_WRITE, Mode::empty())?;
     rustix::io::write(file, value.as_bytes())?;
     Ok(())
 }

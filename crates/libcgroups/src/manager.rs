@@ -1,7 +1,5 @@
 //! One trait for every kind of hierarchy.
 
-use std::os::fd::OwnedFd;
-
 use crate::{DeviceAccess, Error, Limits};
 
 /// What a container's cgroup can be asked to do.
@@ -21,11 +19,6 @@ pub trait CgroupManager: std::fmt::Debug {
     /// # Errors
     /// The first rule that the kernel refuses, or its program.
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error>;
-    /// Opens what a process needs to start its life in the cgroup.
-    ///
-    /// # Errors
-    /// Those of open(2).
-    fn entry(&self) -> Result<Entry, Error>;
     /// Stops all processes where they are, and waits until they are.
     ///
     /// # Errors
@@ -58,13 +51,4 @@ pub trait CgroupManager: std::fmt::Debug {
     /// # Errors
     /// It stays in use.
     fn remove(&self) -> Result<(), Error>;
-}
-
-/// What a process needs to start its life in a cgroup.
-#[derive(Debug, Default)]
-pub struct Entry {
-    /// The v2 directory, for clone3(2) with `CLONE_INTO_CGROUP`.
-    pub directory: Option<OwnedFd>,
-    /// cgroup.procs of each v1 hierarchy, for writing: the process itself writes "0" to each.
-    pub procs: Vec<OwnedFd>,
 }

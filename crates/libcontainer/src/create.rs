@@ -1,6 +1,6 @@
 //! `create`, and everything that `run` shares with it.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -161,18 +161,14 @@ fn apply(
     state: &mut State,
     (request, waits): (&request::Create, Waits),
 ) -> anyhow::Result<Applied> {
-    let manager = libcgroups::manager(&plan.cgroup);
-    manager.create()?;
-    pending.own_cgroup(libcgroups::manager(&plan.cgroup));
-    manager.apply_limits(&plan.limits)?;
-    manager.apply_devices(&plan.device_access)?;
-    let entry = manager.entry()?;
+    // Every way into the cgroup there is leads into one that exists.
+    make_cgroup(pending, plan)?;
     let start = match waits {
         Waits::ForStart => Some(listen(pending.directory()?)?),
         Waits::OnChannel => None,
     };
-    let files = Files::open(plan, entry.procs)?;
-    let (channel, child) = spawn_init(plan, files, state, (entry.directory, start))?;
+    let files = Files::open(plan)?;
+    let (channel, child) = spawn_init(plan, files, state, start)?;
     let pid = child.pid;
     let served = adjust_oom_score(plan.process.as_ref(), pid).and_then(|()| {
         serve::serve(protocol::conversation(plan), &channel, &child, Some((plan, state, pending)))
@@ -188,17 +184,25 @@ fn apply(
     Ok((channel, terminal))
 }
 
+/// Makes the cgroup and sets what it limits, before any process is in it.
+fn make_cgroup(pending: &mut Pending, plan: &Plan) -> anyhow::Result<()> {
+    let manager = libcgroups::manager(&plan.cgroup);
+    manager.create()?;
+    pending.own_cgroup(libcgroups::manager(&plan.cgroup));
+    manager.apply_limits(&plan.limits)?;
+    Ok(manager.apply_devices(&plan.device_access)?)
+}
+
 /// Spawns init. In init this does not return.
 fn spawn_init(
     plan: &Plan,
     files: Files,
     state: &State,
-    (cgroup, start): (Option<OwnedFd>, Option<OwnedFd>),
+    start: Option<OwnedFd>,
 ) -> anyhow::Result<(RuntimeEnd, Child)> {
     let (runtime_end, init_end) = libchannel::pair()?;
     init::become_non_dumpable()?;
-    let cgroup = cgroup.as_ref().map(|directory| directory.as_fd());
-    match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
+    match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, files.cgroup_entry.at_clone())? {
         Spawned::Runtime(child) => Ok((runtime_end, child)),
         Spawned::Init => {
             drop(runtime_end);

@@ -1,9 +1,10 @@
 //! `exec`: another process in a container that exists.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context as _;
+use libcgroups::Entry;
 use libnamespaces::{Child, Expected, Forked, Joiner, Kind, NamespaceFiles};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
 use rustix::fs::{Mode, OFlags};
@@ -164,16 +165,14 @@ fn spawn_process(
     for path in &request.cgroups {
         location = location.below(Path::new(path))?;
     }
-    let entry = libcgroups::manager(&location).entry()?;
+    let entry = Entry::open(&location)?;
     let kinds = state.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
     let namespaces = NamespaceFiles::of_process(pidfd, kinds);
     let (runtime_end, init_end) = libchannel::pair().map_err(anyhow::Error::new)?;
     init::become_non_dumpable()?;
     init::run_on(process.affinity.initial, "initial")?;
-    let cgroup: Option<&OwnedFd> = entry.directory.as_ref();
-    let cgroup = cgroup.map(|directory| directory.as_fd());
-    match Joiner::fork(cgroup).map_err(anyhow::Error::new)? {
+    match Joiner::fork(entry.at_clone()).map_err(anyhow::Error::new)? {
         Forked::Runtime(expected) => {
             drop(init_end);
             let child = child_of(expected, &runtime_end).context("exec failed")?;
@@ -183,7 +182,7 @@ fn spawn_process(
             let exec = Exec {
                 process,
                 confinement: &confinement,
-                cgroup_procs: &entry.procs,
+                cgroup_entry: &entry,
                 namespaces: &namespaces,
                 kinds,
                 root,

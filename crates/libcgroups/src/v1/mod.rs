@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 use crate::limits::{Hierarchy, Write};
-use crate::location::LegacyLocation;
+use crate::location::{Directories, LegacyLocation};
 use crate::processes::{kill_each, refuse_used};
-use crate::{CgroupManager, DeviceAccess, Entry, Error, Limits, Location, files, v2};
+use crate::{CgroupManager, DeviceAccess, Error, Limits, files, v2};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -22,8 +21,9 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    pub(crate) fn new(location: Location) -> Self {
-        Self { legacy: location.legacy, unified: v2::Manager::new(location.unified) }
+    pub(crate) fn new(directories: &Directories) -> Self {
+        let unified = v2::Manager::new(directories.unified().cloned());
+        Self { legacy: directories.legacy().to_vec(), unified }
     }
 
     fn with(&self, controller: &str) -> Option<&LegacyLocation> {
@@ -79,17 +79,6 @@ impl CgroupManager for Manager {
             DeviceAccess::Legacy(writes) => self.write_all(writes),
             DeviceAccess::Unified(_) => self.unified.apply_devices(access),
         }
-    }
-
-    fn entry(&self) -> Result<Entry, Error> {
-        let mut entry = self.unified.entry()?;
-        for one in &self.legacy {
-            let path = one.directory.join("cgroup.procs");
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-            let file = open(&path, flags, Mode::empty()).map_err(Error::call("open", &path))?;
-            entry.procs.push(file);
-        }
-        Ok(entry)
     }
 
     fn freeze(&self) -> Result<(), Error> {

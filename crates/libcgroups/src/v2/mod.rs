@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
 use crate::processes::{kill_each, refuse_used};
-use crate::{CgroupManager, DeviceAccess, Entry, Error, Limits, files};
+use crate::{CgroupManager, DeviceAccess, Error, Limits, files};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -80,16 +80,11 @@ impl CgroupManager for Manager {
             return Err(Error::NoHierarchy("devices"));
         };
         let failed = |call| move |errno| Error::Devices { call, errno };
-        let cgroup = open_directory(directory)?;
+        let cgroup = files::open_directory(directory)?;
         let program = libsyscall::bpf::load_device_program(program)
             .map_err(failed("load the device program: bpf"))?;
         libsyscall::bpf::attach_device_program(cgroup.as_fd(), program.as_fd())
             .map_err(failed("attach the device program: bpf"))
-    }
-
-    fn entry(&self) -> Result<Entry, Error> {
-        let directory = self.directory().map(open_directory).transpose()?;
-        Ok(Entry { directory, procs: Vec::new() })
     }
 
     fn freeze(&self) -> Result<(), Error> {
@@ -122,12 +117,6 @@ impl CgroupManager for Manager {
     fn remove(&self) -> Result<(), Error> {
         self.directory().map_or(Ok(()), files::remove)
     }
-}
-
-/// A handle for clone3(2) and bpf(2).
-pub(crate) fn open_directory(directory: &Path) -> Result<std::os::fd::OwnedFd, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(directory, flags, Mode::empty()).map_err(Error::call("open", directory))
 }
 
 fn is_frozen(directory: &Path) -> Result<bool, Error> {

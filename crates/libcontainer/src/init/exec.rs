@@ -9,12 +9,13 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Context as _;
+use libcgroups::Entry;
 use libnamespaces::{Joiner, KindSet, NamespaceFiles};
 use libsyscall::clone::exit_now;
 use nix::sched::CloneFlags;
 
 use super::root::Root;
-use super::{At as _, enter_cgroups, execute, failure_of, new_session, open_terminal, prepare};
+use super::{At as _, enter_cgroup, execute, failure_of, new_session, open_terminal, prepare};
 use super::{leave_callers_keyring, run_on, take_streams, take_terminal};
 use crate::plan::{Confinement, Process};
 use crate::protocol::{Event, Failure, InitEnd, Stage};
@@ -26,8 +27,8 @@ pub(crate) struct Exec<'a> {
     pub process: &'a Process,
     /// What every process of the container has.
     pub confinement: &'a Confinement,
-    /// cgroup.procs of each v1 hierarchy.
-    pub cgroup_procs: &'a [OwnedFd],
+    /// The way into the container's cgroup.
+    pub cgroup_entry: &'a Entry,
     /// The container's namespaces.
     pub namespaces: &'a NamespaceFiles,
     /// Which of them to join.
@@ -52,7 +53,7 @@ pub(crate) fn run_exec(exec: &Exec<'_>, joiner: Joiner) -> ! {
 
 /// The joiner. Returns in its child, with the terminal's master.
 fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
-    enter_cgroups(exec.cgroup_procs).at(Stage::Session)?;
+    enter_cgroup(exec.cgroup_entry).at(Stage::Session)?;
     run_on(exec.process.affinity.last, "final").at(Stage::Session)?;
     exec.namespaces.join(exec.kinds).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
     leave_callers_keyring(exec.confinement).at(Stage::Session)?;

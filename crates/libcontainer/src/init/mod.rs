@@ -17,6 +17,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::Context as _;
+use libcgroups::Entry;
 use libchannel::Channel;
 use libnamespaces::Kind;
 use libsyscall::clone::exit_now;
@@ -98,7 +99,7 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
 }
 
 fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
-    enter_cgroups(&files.cgroup_procs)?;
+    enter_cgroup(&files.cgroup_entry)?;
     new_session()?;
     if let Some(domain) = plan.personality {
         let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
@@ -109,12 +110,9 @@ fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes "0", the writer itself, to each cgroup.procs: no process is ever outside of its limits.
-fn enter_cgroups(procs: &[OwnedFd]) -> anyhow::Result<()> {
-    for file in procs {
-        rustix::io::write(file, b"0").context("enter the cgroup: write cgroup.procs")?;
-    }
-    Ok(())
+/// Comes first: no process is ever outside of its limits.
+fn enter_cgroup(entry: &Entry) -> anyhow::Result<()> {
+    entry.enter().context("enter the cgroup: write cgroup.procs")
 }
 
 /// Runs this process on `cpus` only, which `execCPUAffinity` has under `name`.

@@ -21,7 +21,7 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
             other => other.to_string(),
         };
         found.add(pointer, shown, &rule, "give another path");
-        Location::default()
+        Location::Nobody
     })
 }
 
