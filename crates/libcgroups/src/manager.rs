@@ -4,7 +4,7 @@ use crate::{DeviceAccess, Error, Limits};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
-    /// Makes the cgroup in every hierarchy.
+    /// Makes the cgroup in every hierarchy, or in none.
     ///
     /// # Errors
     /// It exists and is in use or frozen, or a system call failed.

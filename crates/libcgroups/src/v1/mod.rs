@@ -35,14 +35,22 @@ impl Manager {
         Ok(freezer.directory.join("freezer.state"))
     }
 
-    fn make_one(&self, one: &LegacyLocation) -> Result<(), Error> {
-        if !files::make(&one.directory)? {
-            refuse_used(&one.directory, &files::pids(&one.directory)?)?;
+    /// Makes it in every hierarchy, and says which directories are `new`.
+    fn make_all<'a>(&'a self, new: &mut Vec<&'a Path>) -> Result<(), Error> {
+        for one in &self.legacy {
+            if files::make(&one.directory)? {
+                new.push(&one.directory);
+            } else {
+                refuse_used(&one.directory, &files::pids(&one.directory)?)?;
+            }
+            if one.controllers.iter().any(|name| name == "cpuset") {
+                inherit_cpuset(&one.mount_point, &one.directory)?;
+            }
         }
-        if one.controllers.iter().any(|name| name == "cpuset") {
-            inherit_cpuset(&one.mount_point, &one.directory)?;
+        if self.is_frozen()? {
+            return Err(Error::Frozen { path: self.freezer()? });
         }
-        Ok(())
+        self.unified.create()
     }
 
     /// Does those of `writes` that are for v1.
@@ -59,14 +67,15 @@ impl Manager {
 
 impl CgroupManager for Manager {
     fn create(&self) -> Result<(), Error> {
-        for one in &self.legacy {
-            self.make_one(one)?;
+        let mut new = Vec::new();
+        let made = self.make_all(&mut new);
+        if made.is_err() {
+            // What was there already is somebody's.
+            for directory in new {
+                let _ = files::remove(directory);
+            }
         }
-        self.unified.create()?;
-        if self.is_frozen()? {
-            return Err(Error::Frozen { path: self.freezer()? });
-        }
-        Ok(())
+        made
     }
 
     fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {
