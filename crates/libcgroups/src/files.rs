@@ -1,5 +1,6 @@
 //! Files and directories of a hierarchy.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,11 @@ use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::limits::Write;
 
 /// Permissions of a new cgroup.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+const TO_WRITE: OFlags = OFlags::WRONLY.union(OFlags::CLOEXEC);
 /// How long a dying process may hold its cgroup.
 const REMOVAL: Duration = Duration::from_secs(5);
 
@@ -22,11 +25,33 @@ pub(crate) fn read(path: &Path) -> Result<String, Error> {
     })
 }
 
+/// A handle for clone3(2) and bpf(2).
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(Error::call("open", path))
+}
+
+/// Opens a file that is written later.
+pub(crate) fn open_to_write(path: &Path) -> Result<OwnedFd, Error> {
+    open(path, TO_WRITE, Mode::empty()).map_err(Error::call("open", path))
+}
+
 /// Writes `value` with one write(2).
 pub(crate) fn write(path: &Path, value: &str) -> Result<(), Errno> {
-    let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open(path, TO_WRITE, Mode::empty())?;
     rustix::io::write(file, value.as_bytes())?;
     Ok(())
+}
+
+/// Writes a limit in the cgroup `directory`.
+pub(crate) fn set(limit: &Write, directory: &Path) -> Result<(), Error> {
+    let path = directory.join(&limit.file);
+    write(&path, &limit.value).map_err(|errno| Error::Limit {
+        pointer: limit.pointer.clone(),
+        value: limit.value.clone(),
+        path,
+        errno,
+    })
 }
 
 /// Makes the cgroup `directory` with the ones above it. Whether it is new.

@@ -1,21 +1,39 @@
 //! Control groups of a container: v1, v2 and hybrid hierarchies.
 //!
-//! [`Layout`] is what the machine has, [`Location`] where the container lives in it, [`Limits`]
-//! what its resources come to as writes: all three are pure. [`manager`] does the rest behind one
-//! trait.
+//! [`Layout`] is what the machine has, [`Location`] who manages the container's cgroup in it and
+//! where that is, [`Limits`] and [`DeviceAccess`] what its resources come to: all of them are pure.
+//! [`manager()`] does what they say, behind one trait, and [`Entry`] leads a process in.
 
 mod devices;
+mod entry;
 mod error;
 mod files;
 mod layout;
+mod limits;
 mod location;
 mod manager;
+mod processes;
 mod resources;
 mod v1;
 mod v2;
 
+pub use devices::{DeviceAccess, plan_devices};
+pub use entry::Entry;
 pub use error::Error;
 pub use layout::Layout;
-pub use location::{LegacyLocation, Location, UnifiedLocation};
-pub use manager::{CgroupManager, Entry, manager};
-pub use resources::{Hierarchy, Limits, Violation, Write, plan};
+pub use limits::{Limits, Violation, Write};
+pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
+pub use manager::CgroupManager;
+pub use resources::plan_limits;
+
+/// The manager that `location` names.
+#[must_use]
+pub fn manager(location: &Location) -> Box<dyn CgroupManager> {
+    match location {
+        Location::Nobody => Box::new(v2::Manager::new(None)),
+        Location::Files(directories) if directories.legacy().is_empty() => {
+            Box::new(v2::Manager::new(directories.unified().cloned()))
+        }
+        Location::Files(directories) => Box::new(v1::Manager::new(directories)),
+    }
+}

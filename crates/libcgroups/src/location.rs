@@ -1,4 +1,4 @@
-//! Where a container is in each hierarchy: pure, resolved once, kept in the state.
+//! Who manages a container's cgroup, and where it is: pure, resolved once, kept in the state.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,13 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Layout};
 
-/// The container's directory in every hierarchy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Location {
-    /// v1 hierarchies.
-    pub legacy: Vec<LegacyLocation>,
-    /// The v2 hierarchy.
-    pub unified: Option<UnifiedLocation>,
+/// Who manages the container's cgroup, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Location {
+    /// Nobody: no hierarchy is mounted, so there is no cgroup.
+    Nobody,
+    /// The runtime, by directories and files.
+    Files(Directories),
+}
+
+/// The container's directory in every hierarchy that is mounted, at least one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directories {
+    legacy: Vec<LegacyLocation>,
+    unified: Option<UnifiedLocation>,
 }
 
 /// The container in a v1 hierarchy.
@@ -35,6 +43,16 @@ pub struct UnifiedLocation {
     pub mount_point: PathBuf,
     /// Absolute path of the container's cgroup.
     pub directory: PathBuf,
+}
+
+/// How a process comes into the container's cgroup in one hierarchy. In another it may come in
+/// another way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The kernel puts it into this v2 directory at its clone.
+    AtClone(PathBuf),
+    /// It writes itself to this v1 cgroup.procs.
+    ByItself(PathBuf),
 }
 
 impl Location {
@@ -60,17 +78,55 @@ impl Location {
             true => mount_point.join(&parts),
             false => mount_point.join(own).join(&parts),
         };
-        let legacy = layout.legacy.iter().map(|mount| LegacyLocation {
-            name: mount.mount_point.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            controllers: mount.controllers.clone(),
-            mount_point: mount.mount_point.clone(),
-            directory: below(&mount.mount_point, &mount.own),
-        });
+        let legacy: Vec<_> = layout
+            .legacy
+            .iter()
+            .map(|mount| LegacyLocation {
+                name: mount
+                    .mount_point
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+                controllers: mount.controllers.clone(),
+                mount_point: mount.mount_point.clone(),
+                directory: below(&mount.mount_point, &mount.own),
+            })
+            .collect();
         let unified = layout.unified.as_ref().map(|mount| UnifiedLocation {
             mount_point: mount.mount_point.clone(),
             directory: below(&mount.mount_point, mount.own.parent().unwrap_or(Path::new(""))),
         });
-        Ok(Self { legacy: legacy.collect(), unified })
+        if legacy.is_empty() && unified.is_none() {
+            return Ok(Self::Nobody);
+        }
+        Ok(Self::Files(Directories { legacy, unified }))
+    }
+
+    /// Where it is in v1 hierarchies.
+    #[must_use]
+    pub fn legacy(&self) -> &[LegacyLocation] {
+        match self {
+            Self::Nobody => &[],
+            Self::Files(directories) => directories.legacy(),
+        }
+    }
+
+    /// Where it is in the v2 hierarchy.
+    #[must_use]
+    pub const fn unified(&self) -> Option<&UnifiedLocation> {
+        match self {
+            Self::Nobody => None,
+            Self::Files(directories) => directories.unified(),
+        }
+    }
+
+    /// How a process comes into it: all the ways, in their order.
+    pub(crate) fn ways_in(&self) -> Vec<Way> {
+        match self {
+            Self::Nobody => Vec::new(),
+            Self::Files(directories) => directories.ways_in(),
+        }
     }
 
     /// The same place, one step down: a sub-cgroup `path` (`exec --cgroup`).
@@ -83,14 +139,39 @@ impl Location {
         }
         let parts: PathBuf =
             path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-        let mut location = self.clone();
-        for legacy in &mut location.legacy {
-            legacy.directory.push(&parts);
+        Ok(match self {
+            Self::Nobody => Self::Nobody,
+            Self::Files(directories) => Self::Files(directories.below(&parts)),
+        })
+    }
+}
+
+impl Directories {
+    /// In v1 hierarchies.
+    pub(crate) fn legacy(&self) -> &[LegacyLocation] {
+        &self.legacy
+    }
+
+    /// In the v2 hierarchy.
+    pub(crate) const fn unified(&self) -> Option<&UnifiedLocation> {
+        self.unified.as_ref()
+    }
+
+    fn below(&self, path: &Path) -> Self {
+        let mut below = self.clone();
+        for legacy in &mut below.legacy {
+            legacy.directory.push(path);
         }
-        if let Some(unified) = &mut location.unified {
-            unified.directory.push(&parts);
+        if let Some(unified) = &mut below.unified {
+            unified.directory.push(path);
         }
-        Ok(location)
+        below
+    }
+
+    fn ways_in(&self) -> Vec<Way> {
+        let unified = self.unified.iter().map(|one| Way::AtClone(one.directory.clone()));
+        let legacy = self.legacy.iter();
+        unified.chain(legacy.map(|one| Way::ByItself(one.directory.join("cgroup.procs")))).collect()
     }
 }
 
@@ -98,7 +179,7 @@ impl Location {
 mod tests {
     use std::path::Path;
 
-    use super::Location;
+    use super::{Location, Way};
     use crate::Layout;
 
     const MOUNTS: &str = "\
@@ -109,8 +190,8 @@ mod tests {
     fn check(path: Option<&str>, legacy: &str, unified: &str) {
         let layout = Layout::parse(MOUNTS, "1:cpu:/a/b\n0::/a/b").unwrap();
         let location = Location::resolve(&layout, path.map(Path::new), "id").unwrap();
-        assert_eq!(location.legacy[0].directory, Path::new(legacy));
-        assert_eq!(location.unified.unwrap().directory, Path::new(unified));
+        assert_eq!(location.legacy()[0].directory, Path::new(legacy));
+        assert_eq!(location.unified().unwrap().directory, Path::new(unified));
     }
 
     #[test]
@@ -127,6 +208,34 @@ mod tests {
     #[test]
     fn a_relative_path_below_the_own_cgroup() {
         check(Some("x/./y"), "/sys/fs/cgroup/cpu/a/b/x/y", "/sys/fs/cgroup/unified/a/x/y");
+    }
+
+    #[test]
+    fn without_hierarchies_nobody_manages() {
+        let location = Location::resolve(&Layout::default(), None, "id").unwrap();
+        assert_eq!(location, Location::Nobody);
+        assert_eq!(location.below(Path::new("a")).unwrap(), Location::Nobody);
+        assert_eq!(location.ways_in(), []);
+    }
+
+    #[test]
+    fn each_hierarchy_has_its_way_in() {
+        let layout = Layout::parse(MOUNTS, "").unwrap();
+        let location = Location::resolve(&layout, Some(Path::new("/a")), "id").unwrap();
+        let at_clone = Way::AtClone("/sys/fs/cgroup/unified/a/b".into());
+        let by_itself = Way::ByItself("/sys/fs/cgroup/cpu/a/b/cgroup.procs".into());
+        assert_eq!(location.below(Path::new("b")).unwrap().ways_in(), [at_clone, by_itself]);
+    }
+
+    #[test]
+    fn the_state_keeps_who_manages() {
+        let layout = Layout::parse(MOUNTS, "").unwrap();
+        let location = Location::resolve(&layout, None, "id").unwrap();
+        for (location, key) in [(location, "{\"files\":"), (Location::Nobody, "\"nobody\"")] {
+            let text = serde_json::to_string(&location).unwrap();
+            assert!(text.starts_with(key), "{text}");
+            assert_eq!(serde_json::from_str::<Location>(&text).unwrap(), location);
+        }
     }
 
     #[test]

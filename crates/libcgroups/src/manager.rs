@@ -1,14 +1,10 @@
 //! One trait for every kind of hierarchy.
 
-use std::os::fd::OwnedFd;
-
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::{Error, Limits, Location, v1, v2};
+use crate::{DeviceAccess, Error, Limits};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
-    /// Makes the cgroup in every hierarchy.
+    /// Makes the cgroup in every hierarchy, or in none.
     ///
     /// # Errors
     /// It exists and is in use or frozen, or a system call failed.
@@ -17,12 +13,12 @@ pub trait CgroupManager: std::fmt::Debug {
     ///
     /// # Errors
     /// The first limit that the kernel refuses.
-    fn apply(&self, limits: &Limits) -> Result<(), Error>;
-    /// Opens what a process needs to start its life in the cgroup.
+    fn apply_limits(&self, limits: &Limits) -> Result<(), Error>;
+    /// Sets which devices may be used.
     ///
     /// # Errors
-    /// Those of open(2).
-    fn entry(&self) -> Result<Entry, Error>;
+    /// The first rule that the kernel refuses, or its program.
+    fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error>;
     /// Stops all processes where they are, and waits until they are.
     ///
     /// # Errors
@@ -55,30 +51,4 @@ pub trait CgroupManager: std::fmt::Debug {
     /// # Errors
     /// It stays in use.
     fn remove(&self) -> Result<(), Error>;
-}
-
-/// What a process needs to start its life in a cgroup.
-#[derive(Debug, Default)]
-pub struct Entry {
-    /// The v2 directory, for clone3(2) with `CLONE_INTO_CGROUP`.
-    pub directory: Option<OwnedFd>,
-    /// cgroup.procs of each v1 hierarchy, for writing: the process itself writes "0" to each.
-    pub procs: Vec<OwnedFd>,
-}
-
-/// The manager for the hierarchies of `location`.
-#[must_use]
-pub fn manager(location: &Location) -> Box<dyn CgroupManager> {
-    if location.legacy.is_empty() {
-        Box::new(v2::Manager::new(location.unified.clone()))
-    } else {
-        Box::new(v1::Manager::new(location.clone()))
-    }
-}
-
-/// Sends `SIGKILL` to each of `pids`; one that is gone is fine.
-pub(crate) fn kill_each(pids: &[i32]) {
-    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        let _ = kill_process(pid, Signal::KILL);
-    }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use libcgroups::Location;
+use libcgroups::Entry;
 use libnamespaces::{Kind, NamespaceFiles, user_namespace};
 use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{FileType, fstat, makedev};
@@ -30,8 +30,8 @@ pub(crate) struct Files {
     pub null_device: Option<OwnedFd>,
     /// Namespaces to join.
     pub namespaces: NamespaceFiles,
-    /// cgroup.procs of each v1 hierarchy.
-    pub cgroup_procs: Vec<OwnedFd>,
+    /// The way into the container's cgroup.
+    pub cgroup_entry: Entry,
     /// The hierarchies, if the container is to see its cgroups.
     pub cgroups: Vec<CgroupTree>,
 }
@@ -77,7 +77,7 @@ pub(crate) enum CgroupTree {
 
 impl Files {
     /// Opens what `plan` needs. The container's cgroup exists already.
-    pub(crate) fn open(plan: &Plan, cgroup_procs: Vec<OwnedFd>) -> anyhow::Result<Self> {
+    pub(crate) fn open(plan: &Plan) -> anyhow::Result<Self> {
         let namespaces = NamespaceFiles::open(&plan.namespaces)?;
         let wants_cgroups = plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Cgroup));
         Ok(Self {
@@ -86,7 +86,7 @@ impl Files {
             devices: open_devices(plan)?,
             null_device: if plan.masked_paths.is_empty() { None } else { Some(open_null()?) },
             namespaces,
-            cgroup_procs,
+            cgroup_entry: Entry::open(&plan.cgroup)?,
             cgroups: if wants_cgroups { open_cgroups(plan)? } else { Vec::new() },
         })
     }
@@ -251,7 +251,6 @@ fn open_null() -> anyhow::Result<OwnedFd> {
 
 /// The hierarchies for a mount of type `cgroup`.
 fn open_cgroups(plan: &Plan) -> anyhow::Result<Vec<CgroupTree>> {
-    let Location { legacy, unified } = &plan.cgroup;
     let own_namespace = plan.namespaces.has(Kind::Cgroup);
     let bind = |directory: &Path| {
         (!own_namespace)
@@ -260,7 +259,7 @@ fn open_cgroups(plan: &Plan) -> anyhow::Result<Vec<CgroupTree>> {
             .with_context(|| format!("cgroup {}: open_tree", directory.display()))
     };
     let mut trees = Vec::new();
-    for one in legacy {
+    for one in plan.cgroup.legacy() {
         let options = one.controllers.iter().flat_map(|controller| hierarchy_options(controller));
         let links = one.controllers.iter().filter(|name| **name != one.name && !name.contains('='));
         trees.push(CgroupTree::Legacy {
@@ -270,7 +269,7 @@ fn open_cgroups(plan: &Plan) -> anyhow::Result<Vec<CgroupTree>> {
             bind: bind(&one.directory)?,
         });
     }
-    if let Some(one) = unified {
+    if let Some(one) = plan.cgroup.unified() {
         trees.push(CgroupTree::Unified { bind: bind(&one.directory)? });
     }
     Ok(trees)

@@ -17,6 +17,7 @@ cases!("cgroups":
     memory_limit, memory_swap, memory_unlimited, memory_kills, pids_limit, pids_unlimited, cpu_weight,
     cpu_quota, cpu_limits, cpuset, several_limits, devices_denied, devices_allowed,
     devices_of_the_default_set, a_way_up_is_refused, a_used_cgroup_is_refused,
+    a_cgroup_used_in_one_hierarchy_is_refused,
     a_missing_controller_is_named, processes_are_counted, delete_removes_sub_cgroups,
     delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
     no_resources,
@@ -320,6 +321,30 @@ fn a_used_cgroup_is_refused(container: &mut Container) -> Test {
     container.runtime(&["delete", "--force", &other])?;
     output.fails(1, &["not empty"])?;
     same!(container.state()?["status"], "running");
+    Ok(())
+}
+
+/// The hierarchy that comes last has a process, and what was made in the others goes again.
+fn a_cgroup_used_in_one_hierarchy_is_refused(container: &mut Container) -> Test {
+    container.set("/linux/cgroupsPath", json!(format!("/{}", container.id)));
+    container.start_idle()?;
+    let pid = container.pid()?.to_string();
+    let own = directories(container.pid()?)?;
+    let last = own.iter().max().filter(|_| own.len() > 1);
+    let last = last.ok_or_else(|| Skip("this view has one hierarchy".to_owned()))?;
+    let other = format!("{}-2", container.id);
+    let used = last.with_file_name(&other);
+    fs::create_dir(&used)?;
+    fs::write(used.join("cgroup.procs"), &pid)?;
+    container.set("/linux/cgroupsPath", json!(format!("/{other}")));
+    container.save()?;
+    let output = container.runtime(&["create", "--bundle", &container.bundle(), &other])?;
+    let found = cgroups(&other);
+    fs::write(last.join("cgroup.procs"), &pid)?;
+    container.runtime(&["delete", "--force", &other])?;
+    found.iter().for_each(|path| remove_cgroup(path));
+    output.fails(1, &["not empty"])?;
+    same!(found, [used]);
     Ok(())
 }
 

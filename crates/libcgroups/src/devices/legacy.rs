@@ -1,8 +1,8 @@
 //! Device rules as writes to devices.allow and devices.deny (kernel documentation,
 //! admin-guide/cgroup-v1/devices.rst).
 
-use super::{ALL, Kind, MAKE, READ, Rule, WRITE};
-use crate::resources::{Hierarchy, Table};
+use super::{ALL, ConfigRule, Kind, MAKE, READ, Rule, WRITE};
+use crate::limits::{Hierarchy, Table};
 
 /// The kernel keeps one list of exceptions to "allow all" or to "deny all", and a rule only changes
 /// the exceptions that name the very same numbers. This follows what the kernel will have, and
@@ -13,7 +13,7 @@ struct Emulator {
 }
 
 pub(crate) fn plan(
-    rules: &[(usize, Rule)],
+    rules: &[ConfigRule],
     defaults: &[Rule],
     hierarchy: Hierarchy,
     table: &mut Table<'_>,
@@ -21,12 +21,12 @@ pub(crate) fn plan(
     let mut emulator = Emulator { allow_all: false, exceptions: Vec::new() };
     table.write(hierarchy, "devices.deny", "a", "/devices");
     let mut rest = rules;
-    while let Some(((index, rule), tail)) = rest.split_first() {
+    while let Some((ConfigRule { index, rule }, tail)) = rest.split_first() {
         rest = tail;
         let pointer = format!("/devices/{index}");
         // A rule about everything was made into one for each kind of node.
-        let twin = rest.first().filter(|(other, _)| other == index).map(|(_, twin)| *twin);
-        if is_everything(rule) && twin.is_some_and(|twin| is_everything(&twin)) {
+        let twin = rest.first().filter(|other| other.index == *index);
+        if is_everything(rule) && twin.is_some_and(|twin| is_everything(&twin.rule)) {
             rest = rest.get(1..).unwrap_or_default();
             emulator = Emulator { allow_all: rule.allow, exceptions: Vec::new() };
             table.write(hierarchy, file(rule), "a", &pointer);
@@ -104,17 +104,14 @@ fn line(rule: &Rule) -> String {
 
 #[cfg(test)]
 mod tests {
-    use oci_spec::runtime::LinuxResources;
-
-    use crate::{Layout, plan};
+    use crate::{DeviceAccess, Layout, plan_devices};
 
     fn writes(devices: &str) -> Result<Vec<String>, String> {
         let layout = Layout::parse("1 0 0:1 / /c/devices rw - cgroup c rw,devices", "").unwrap();
-        let json = format!("{{\"devices\":{devices}}}");
-        let resources: LinuxResources = serde_json::from_str(&json).unwrap();
-        match plan(&resources, &layout) {
-            Ok(limits) => Ok(limits
-                .writes
+        let devices: Vec<_> = serde_json::from_str(devices).unwrap();
+        match plan_devices(&devices, &layout) {
+            Ok(DeviceAccess::Unified(_)) => panic!("v2 on a v1 machine"),
+            Ok(DeviceAccess::Legacy(writes)) => Ok(writes
                 .iter()
                 .map(|write| {
                     format!("{} {}", write.file.trim_start_matches("devices."), write.value)

@@ -2,10 +2,20 @@
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
-use crate::resources::{Hierarchy, Table};
+use crate::Layout;
+use crate::limits::{Hierarchy, Table, Violation, Write};
 
 mod legacy;
 mod program;
+
+/// Which devices a container's processes may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceAccess {
+    /// Writes to the files of the v1 controller, in the order they are to be done.
+    Legacy(Vec<Write>),
+    /// The v2 program, 8 bytes an instruction.
+    Unified(Vec<u64>),
+}
 
 /// One rule about one kind of device node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +28,13 @@ pub(crate) struct Rule {
     pub minor: Option<u32>,
     /// [`READ`], [`WRITE`] and [`MAKE`].
     pub access: u8,
+}
+
+/// A rule of the config.
+pub(crate) struct ConfigRule {
+    /// Its place in `devices`.
+    pub index: usize,
+    pub rule: Rule,
 }
 
 /// The kind of node a rule is about.
@@ -55,28 +72,35 @@ const fn allowed(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u8)
     Rule { allow: true, kind, major, minor, access }
 }
 
-/// Plans the rules of the config, then the default ones. What no rule allows is denied.
-pub(crate) fn plan(devices: &[LinuxDeviceCgroup], table: &mut Table<'_>) {
-    let before = table.violations.len();
-    let rules: Vec<(usize, Rule)> = devices
+/// Plans the rules of the config, then the default ones, for the hierarchies of `layout`. What no
+/// rule allows is denied.
+///
+/// # Errors
+/// Everything that cannot be expressed.
+pub fn plan_devices(
+    devices: &[LinuxDeviceCgroup],
+    layout: &Layout,
+) -> Result<DeviceAccess, Vec<Violation>> {
+    let mut table = Table::new(layout);
+    let rules: Vec<ConfigRule> = devices
         .iter()
         .enumerate()
         .flat_map(|(index, device)| {
-            parse(index, device, table).into_iter().map(move |rule| (index, rule))
+            parse(index, device, &mut table).into_iter().map(move |rule| ConfigRule { index, rule })
         })
         .collect();
-    if table.violations.len() > before {
-        return;
-    }
-    match table.hierarchy("devices", "/devices") {
+    let hierarchy =
+        if table.has_violations() { None } else { table.hierarchy("devices", "/devices") };
+    match hierarchy {
         Some(Hierarchy::Unified) => {
             let all: Vec<Rule> =
-                rules.into_iter().map(|(_, rule)| rule).chain(DEFAULT_RULES).collect();
-            table.limits.device_program = Some(program::assemble(&all));
+                rules.into_iter().map(|given| given.rule).chain(DEFAULT_RULES).collect();
+            return Ok(DeviceAccess::Unified(program::assemble(&all)));
         }
-        Some(hierarchy) => legacy::plan(&rules, &DEFAULT_RULES, hierarchy, table),
+        Some(hierarchy) => legacy::plan(&rules, &DEFAULT_RULES, hierarchy, &mut table),
         None => {}
     }
+    table.into_writes().map(DeviceAccess::Legacy)
 }
 
 /// One rule of the config; type `a` is about both kinds of node.

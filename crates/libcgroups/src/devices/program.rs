@@ -122,9 +122,17 @@ mod tests {
     use super::{Kind, Rule, assemble};
     use crate::devices::{MAKE, READ, WRITE};
 
-    /// Runs a program on (kind, access, major, minor): just the instructions used here.
-    fn run(program: &[u64], (kind, access, major, minor): (u32, u8, u32, u32)) -> u64 {
-        let context = [u32::from(access) << 16 | kind, major, minor];
+    /// What the kernel asks a program about.
+    struct Access {
+        kind: u32,
+        access: u8,
+        major: u32,
+        minor: u32,
+    }
+
+    /// Runs a program: just the instructions used here.
+    fn run(program: &[u64], asked: Access) -> u64 {
+        let context = [u32::from(asked.access) << 16 | asked.kind, asked.major, asked.minor];
         let mut registers = [0u64; 11];
         let mut at = 0;
         loop {
@@ -167,11 +175,12 @@ mod tests {
             rule(false, Some(8), WRITE),
             rule(true, Some(u32::MAX), MAKE),
         ]);
-        let allowed = |access, minor| run(&program, (super::CHARACTER, access, 1, minor)) == 1;
+        let asked = |access, minor| Access { kind: super::CHARACTER, access, major: 1, minor };
+        let allowed = |access, minor| run(&program, asked(access, minor)) == 1;
         assert!(allowed(READ | WRITE, 3) && allowed(READ, 8) && allowed(MAKE, u32::MAX));
         assert!(!allowed(WRITE, 8) && !allowed(READ | WRITE, 8) && !allowed(MAKE, 3));
         assert!(allowed(READ | MAKE, u32::MAX));
-        assert_eq!(run(&program, (super::BLOCK, READ, 1, 3)), 0);
-        assert_eq!(run(&program, (super::CHARACTER, READ, 2, 3)), 0);
+        assert_eq!(run(&program, Access { kind: super::BLOCK, ..asked(READ, 3) }), 0);
+        assert_eq!(run(&program, Access { major: 2, ..asked(READ, 3) }), 0);
     }
 }

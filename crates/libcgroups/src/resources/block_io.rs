@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxThrottleDevice};
 
-use super::{Hierarchy, Table};
+use crate::limits::{Hierarchy, Table};
 
 pub(crate) fn plan(block_io: &LinuxBlockIo, table: &mut Table<'_>) {
     let weights =
@@ -43,44 +43,59 @@ pub(crate) fn plan(block_io: &LinuxBlockIo, table: &mut Table<'_>) {
             ("weights of single devices are not supported by aril yet", "leave it out");
         table.violation("/blockIO/weightDevice", "", rule, fix);
     }
-    let throttles = [
-        (
-            "throttleReadBpsDevice",
-            "blkio.throttle.read_bps_device",
-            "rbps",
-            block_io.throttle_read_bps_device(),
-        ),
-        (
-            "throttleWriteBpsDevice",
-            "blkio.throttle.write_bps_device",
-            "wbps",
-            block_io.throttle_write_bps_device(),
-        ),
-        (
-            "throttleReadIOPSDevice",
-            "blkio.throttle.read_iops_device",
-            "riops",
-            block_io.throttle_read_iops_device(),
-        ),
-        (
-            "throttleWriteIOPSDevice",
-            "blkio.throttle.write_iops_device",
-            "wiops",
-            block_io.throttle_write_iops_device(),
-        ),
-    ];
-    for (property, file, key, devices) in throttles {
-        for (index, device) in devices.iter().flatten().enumerate() {
-            throttle((&format!("/blockIO/{property}/{index}"), file, key), device, table);
+    for throttle in &THROTTLES {
+        for (index, device) in (throttle.devices)(block_io).iter().flatten().enumerate() {
+            let pointer = format!("/blockIO/{}/{index}", throttle.property);
+            limit_rate(throttle, &pointer, device, table);
         }
     }
 }
 
-fn throttle(
-    (pointer, file, key): (&str, &str, &str),
+/// A limit of rates, with a value for each device.
+struct Throttle {
+    /// Its name in `blockIO`.
+    property: &'static str,
+    /// The v1 file.
+    file: &'static str,
+    /// The key in v2's io.max.
+    key: &'static str,
+    devices: fn(&LinuxBlockIo) -> &Option<Vec<LinuxThrottleDevice>>,
+}
+
+const THROTTLES: [Throttle; 4] = [
+    Throttle {
+        property: "throttleReadBpsDevice",
+        file: "blkio.throttle.read_bps_device",
+        key: "rbps",
+        devices: LinuxBlockIo::throttle_read_bps_device,
+    },
+    Throttle {
+        property: "throttleWriteBpsDevice",
+        file: "blkio.throttle.write_bps_device",
+        key: "wbps",
+        devices: LinuxBlockIo::throttle_write_bps_device,
+    },
+    Throttle {
+        property: "throttleReadIOPSDevice",
+        file: "blkio.throttle.read_iops_device",
+        key: "riops",
+        devices: LinuxBlockIo::throttle_read_iops_device,
+    },
+    Throttle {
+        property: "throttleWriteIOPSDevice",
+        file: "blkio.throttle.write_iops_device",
+        key: "wiops",
+        devices: LinuxBlockIo::throttle_write_iops_device,
+    },
+];
+
+fn limit_rate(
+    throttle: &Throttle,
+    pointer: &str,
     device: &LinuxThrottleDevice,
     table: &mut Table<'_>,
 ) {
+    let Throttle { file, key, .. } = throttle;
     let number = format!("{}:{}", device.major(), device.minor());
     let rate = device.rate();
     match table.hierarchy("blkio", pointer) {

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxCpu;
 
-use super::{Hierarchy, Table};
+use crate::limits::{Hierarchy, Table};
 
 pub(crate) fn plan(cpu: &LinuxCpu, table: &mut Table<'_>) {
     let time = cpu.shares().is_some_and(|shares| shares != 0)

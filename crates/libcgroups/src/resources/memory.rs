@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxMemory;
 
-use super::{Hierarchy, Table, or_max};
+use crate::limits::{Hierarchy, Table, or_max};
 
 pub(crate) fn plan(memory: &LinuxMemory, table: &mut Table<'_>) {
     let sizes = [

@@ -1,78 +1,22 @@
-//! `linux.resources` as writes to cgroup files: pure tables, one file an area.
+//! The limits of `linux.resources` as writes to cgroup files: pure tables, one file an area.
 //!
 //! What a hierarchy cannot express is a violation, never silence.
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::{Error, Layout, devices, files};
+use crate::Layout;
+use crate::limits::{Limits, Table, Violation};
 
 mod block_io;
 mod cpu;
 mod memory;
 mod others;
 
-/// What a container's cgroup limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Writes, in the order they are to be done.
-    pub writes: Vec<Write>,
-    /// The v2 device program, 8 bytes an instruction.
-    pub device_program: Option<Vec<u64>>,
-}
-
-/// One write to one file of the container's cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// In which hierarchy.
-    pub hierarchy: Hierarchy,
-    /// The file's name.
-    pub file: String,
-    /// What is written.
-    pub value: String,
-    /// The property it comes from, as a JSON pointer into config.json.
-    pub pointer: String,
-}
-
-/// Which hierarchy a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hierarchy {
-    /// The v1 hierarchy of this controller.
-    Legacy(&'static str),
-    /// The v2 hierarchy.
-    Unified,
-}
-
-/// A value that a hierarchy cannot express, or that breaks a rule of the spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// JSON pointer into config.json.
-    pub pointer: String,
-    /// The value.
-    pub value: String,
-    /// The rule.
-    pub rule: String,
-    /// What to do.
-    pub fix: String,
-}
-
-impl Write {
-    /// Does it, in the container's `directory`.
-    pub(crate) fn apply(&self, directory: &std::path::Path) -> Result<(), Error> {
-        let path = directory.join(&self.file);
-        files::write(&path, &self.value).map_err(|errno| Error::Limit {
-            pointer: self.pointer.clone(),
-            value: self.value.clone(),
-            path,
-            errno,
-        })
-    }
-}
-
-/// Turns `resources` into writes for the hierarchies of `layout`.
+/// Turns `resources`, but for its devices, into limits for the hierarchies of `layout`.
 ///
 /// # Errors
 /// Everything that cannot be expressed.
-pub fn plan(resources: &LinuxResources, layout: &Layout) -> Result<Limits, Vec<Violation>> {
+pub fn plan_limits(resources: &LinuxResources, layout: &Layout) -> Result<Limits, Vec<Violation>> {
     let mut table = Table::new(layout);
     if let Some(memory) = resources.memory() {
         memory::plan(memory, &mut table);
@@ -84,85 +28,16 @@ pub fn plan(resources: &LinuxResources, layout: &Layout) -> Result<Limits, Vec<V
         block_io::plan(block_io, &mut table);
     }
     others::plan(resources, &mut table);
-    let rules = resources.devices().as_deref().unwrap_or_default();
-    devices::plan(rules, &mut table);
-    if table.violations.is_empty() { Ok(table.limits) } else { Err(table.violations) }
-}
-
-/// What is being collected.
-pub(crate) struct Table<'a> {
-    layout: &'a Layout,
-    pub limits: Limits,
-    pub violations: Vec<Violation>,
-}
-
-impl<'a> Table<'a> {
-    pub(crate) fn new(layout: &'a Layout) -> Self {
-        Self { layout, limits: Limits::default(), violations: Vec::new() }
-    }
-
-    /// Which hierarchy has `controller`: v1 where it is mounted, else v2. Without any, the
-    /// property at `pointer` is a violation.
-    pub(crate) fn hierarchy(
-        &mut self,
-        controller: &'static str,
-        pointer: &str,
-    ) -> Option<Hierarchy> {
-        if self.layout.has_legacy(controller) {
-            return Some(Hierarchy::Legacy(controller));
-        }
-        if self.layout.unified.is_some() {
-            return Some(Hierarchy::Unified);
-        }
-        let rule = format!("needs the {controller} controller, which no mounted hierarchy has");
-        self.violation(pointer, "", &rule, "mount the controller or leave the property out");
-        None
-    }
-
-    pub(crate) fn write(
-        &mut self,
-        hierarchy: Hierarchy,
-        file: &str,
-        value: impl ToString,
-        pointer: &str,
-    ) {
-        let (file, value) = (file.to_owned(), value.to_string());
-        let pointer = full(pointer);
-        self.limits.writes.push(Write { hierarchy, file, value, pointer });
-    }
-
-    pub(crate) fn violation(&mut self, pointer: &str, value: impl ToString, rule: &str, fix: &str) {
-        self.violations.push(Violation {
-            pointer: full(pointer),
-            value: value.to_string(),
-            rule: rule.to_owned(),
-            fix: fix.to_owned(),
-        });
-    }
-
-    /// A property that only v1 has.
-    pub(crate) fn only_v1(&mut self, pointer: &str, value: impl ToString) {
-        let rule = "cgroup v2 has no such control (config-linux.md, \"Control groups\": a v1 setting \
-                    that cannot be converted must be an error)";
-        self.violation(pointer, value, rule, "leave it out on a cgroup v2 host");
-    }
-}
-
-fn full(pointer: &str) -> String {
-    format!("/linux/resources{pointer}")
-}
-
-/// `max` for the spec's -1.
-pub(crate) fn or_max(value: i64) -> String {
-    if value == -1 { "max".to_owned() } else { value.to_string() }
+    table.into_limits()
 }
 
 #[cfg(test)]
 mod tests {
     use oci_spec::runtime::LinuxResources;
 
-    use super::{Hierarchy, Limits, plan};
+    use super::plan_limits;
     use crate::Layout;
+    use crate::limits::{Hierarchy, Limits};
 
     const V1: &str = "\
 1 0 0:1 / /c/cpu rw - cgroup c rw,cpu,cpuacct
@@ -178,7 +53,7 @@ mod tests {
 
     fn limits(json: &str, v2: bool) -> Result<Limits, Vec<String>> {
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        plan(&resources, &layout(v2))
+        plan_limits(&resources, &layout(v2))
             .map_err(|all| all.into_iter().map(|violation| violation.pointer).collect())
     }
 
@@ -186,9 +61,8 @@ mod tests {
     fn check(json: &str, v2: bool, expected: &[(&str, &str)]) {
         let limits = limits(json, v2).unwrap();
         let writes: Vec<_> = limits
-            .writes
+            .writes()
             .iter()
-            .filter(|write| !write.file.starts_with("devices."))
             .map(|write| (write.file.as_str(), write.value.as_str()))
             .collect();
         assert_eq!(writes, expected);
@@ -197,6 +71,13 @@ mod tests {
     #[track_caller]
     fn refused(json: &str, v2: bool, pointers: &[&str]) {
         assert_eq!(limits(json, v2).unwrap_err(), pointers);
+    }
+
+    #[test]
+    fn devices_are_not_limits() {
+        for v2 in [false, true] {
+            check(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#, v2, &[]);
+        }
     }
 
     #[test]
@@ -300,8 +181,9 @@ mod tests {
         let layout = Layout::parse(&text, "").unwrap();
         let json = r#"{"pids":{"limit":5},"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#;
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        let writes = plan(&resources, &layout).unwrap().writes;
-        let of = |name: &str| writes.iter().find(|write| write.file == name).unwrap().hierarchy;
+        let limits = plan_limits(&resources, &layout).unwrap();
+        let of =
+            |name: &str| limits.writes().iter().find(|write| write.file == name).unwrap().hierarchy;
         assert_eq!(of("pids.max"), Hierarchy::Legacy("pids"));
         assert_eq!(of("hugetlb.2MB.max"), Hierarchy::Unified);
     }

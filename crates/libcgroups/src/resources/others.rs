@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use super::{Hierarchy, Table, or_max};
+use crate::limits::{Hierarchy, Table, or_max};
 
 pub(crate) fn plan(resources: &LinuxResources, table: &mut Table<'_>) {
     pids(resources, table);
@@ -56,23 +56,26 @@ fn is_page_size(text: &str) -> bool {
 fn network(resources: &LinuxResources, table: &mut Table<'_>) {
     let Some(network) = resources.network() else { return };
     if let Some(class) = network.class_id() {
-        v1_only(("net_cls", "net_cls.classid"), &class.to_string(), "/network/classID", table);
+        let file = LegacyFile { controller: "net_cls", name: "net_cls.classid" };
+        v1_only(file, &class.to_string(), "/network/classID", table);
     }
     for (index, priority) in network.priorities().iter().flatten().enumerate() {
         let pointer = format!("/network/priorities/{index}");
         let value = format!("{} {}", priority.name(), priority.priority());
-        v1_only(("net_prio", "net_prio.ifpriomap"), &value, &pointer, table);
+        let file = LegacyFile { controller: "net_prio", name: "net_prio.ifpriomap" };
+        v1_only(file, &value, &pointer, table);
     }
 }
 
-fn v1_only(
-    (controller, file): (&'static str, &str),
-    value: &str,
-    pointer: &str,
-    table: &mut Table<'_>,
-) {
-    match table.hierarchy(controller, pointer) {
-        Some(hierarchy @ Hierarchy::Legacy(_)) => table.write(hierarchy, file, value, pointer),
+/// A file that only v1 has.
+struct LegacyFile {
+    controller: &'static str,
+    name: &'static str,
+}
+
+fn v1_only(file: LegacyFile, value: &str, pointer: &str, table: &mut Table<'_>) {
+    match table.hierarchy(file.controller, pointer) {
+        Some(hierarchy @ Hierarchy::Legacy(_)) => table.write(hierarchy, file.name, value, pointer),
         Some(Hierarchy::Unified) => table.only_v1(pointer, value),
         None => {}
     }
@@ -101,7 +104,7 @@ fn unified(resources: &LinuxResources, table: &mut Table<'_>) {
     let Some(files) = resources.unified().as_ref().filter(|files| !files.is_empty()) else {
         return;
     };
-    if table.layout.unified.is_none() || !table.layout.legacy.is_empty() {
+    if !table.is_unified() {
         let rule = "unified is for cgroup v2 hosts (config-linux.md, \"Unified\")";
         table.violation("/unified", "", rule, "use the properties of the controllers");
         return;

@@ -9,13 +9,14 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Context as _;
+use libcgroups::Entry;
 use libnamespaces::{Joiner, NamespaceFiles};
 use libsyscall::clone::exit_now;
 use nix::sched::CloneFlags;
 
 use super::failure::{At as _, failure_of};
 use super::root::Root;
-use super::session::{enter_cgroups, leave_callers_keyring, new_session, run_on};
+use super::session::{enter_cgroup, leave_callers_keyring, new_session, run_on};
 use super::{execute, open_terminal, prepare, take_streams, take_terminal};
 use crate::plan::Joining;
 use crate::protocol::{Event, Failure, InitEnd, Stage};
@@ -25,8 +26,8 @@ use crate::protocol::{Event, Failure, InitEnd, Stage};
 pub(crate) struct Exec<'a> {
     /// What it is to be.
     pub plan: &'a Joining,
-    /// cgroup.procs of each v1 hierarchy.
-    pub cgroup_procs: &'a [OwnedFd],
+    /// The way into its cgroup.
+    pub cgroup_entry: &'a Entry,
     /// The container's namespaces.
     pub namespaces: &'a NamespaceFiles,
     /// The container's root, where that is not its mount namespace's.
@@ -47,7 +48,7 @@ pub(crate) fn run_exec(exec: &Exec<'_>, joiner: Joiner) -> ! {
 
 /// The joiner. Returns in its child, with the terminal's master.
 fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
-    enter_cgroups(exec.cgroup_procs).at(Stage::Session)?;
+    enter_cgroup(exec.cgroup_entry).at(Stage::Session)?;
     run_on(exec.plan.process.affinity.last, "final").at(Stage::Session)?;
     exec.namespaces.join(exec.plan.namespaces).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
     leave_callers_keyring(&exec.plan.confinement).at(Stage::Session)?;

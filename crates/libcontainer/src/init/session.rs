@@ -1,8 +1,7 @@
 //! What comes first: the cgroups, a session of its own, a keyring of its own.
 
-use std::os::fd::OwnedFd;
-
 use anyhow::Context as _;
+use libcgroups::Entry;
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -11,7 +10,7 @@ use crate::files::Files;
 use crate::plan::{Confinement, NumberSet, Plan};
 
 pub(super) fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
-    enter_cgroups(&files.cgroup_procs)?;
+    enter_cgroup(&files.cgroup_entry)?;
     new_session()?;
     if let Some(domain) = plan.personality {
         let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
@@ -22,12 +21,9 @@ pub(super) fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes "0", the writer itself, to each cgroup.procs: no process is ever outside of its limits.
-pub(super) fn enter_cgroups(procs: &[OwnedFd]) -> anyhow::Result<()> {
-    for file in procs {
-        rustix::io::write(file, b"0").context("enter the cgroup: write cgroup.procs")?;
-    }
-    Ok(())
+/// Comes first: no process is ever outside of its limits.
+pub(super) fn enter_cgroup(entry: &Entry) -> anyhow::Result<()> {
+    entry.enter().context("enter the cgroup: write cgroup.procs")
 }
 
 /// Runs this process on `cpus` only, which `execCPUAffinity` has under `name`.

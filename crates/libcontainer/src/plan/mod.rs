@@ -8,7 +8,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use libcgroups::Location;
+use libcgroups::{DeviceAccess, Limits, Location};
 use libnamespaces::{Namespaces, NetworkDevice, Spawn};
 
 mod create;
@@ -64,7 +64,9 @@ pub struct Plan {
     /// Where in the cgroup hierarchies the container lives.
     pub cgroup: Location,
     /// What its cgroup limits.
-    pub limits: libcgroups::Limits,
+    pub limits: Limits,
+    /// Which devices its processes may use.
+    pub device_access: DeviceAccess,
     /// The root filesystem.
     pub rootfs: Rootfs,
     /// `mounts`, in the order of the config.

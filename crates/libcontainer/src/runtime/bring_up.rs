@@ -1,6 +1,6 @@
 //! Brings a container up: claim, cgroup, open, spawn, serve, save.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use libnamespaces::{Child, Spawned, spawn};
@@ -113,15 +113,9 @@ fn apply(
     waits: Waits,
     pid_file: Option<&Path>,
 ) -> anyhow::Result<Served> {
-    // The cgroup exists before the process, which is born in it or enters it first of all: no
-    // process is ever outside of its limits.
-    let manager = libcgroups::manager(&plan.cgroup);
-    manager.create()?;
-    pending.own_cgroup(libcgroups::manager(&plan.cgroup));
-    // Limits come while the cgroup is empty: some can only be set then, and a program that starts
-    // under a limit cannot have passed it.
-    manager.apply(&plan.limits)?;
-    let entry = manager.entry()?;
+    // The cgroup exists before the process, and every way in leads into one that does: no process is
+    // ever outside of its limits.
+    make_cgroup(pending, plan)?;
     // The socket exists before init, which inherits it; nobody is let in before init says so.
     let start = match waits {
         Waits::ForStart => Some(start_socket::listen(pending.directory()?)?),
@@ -129,11 +123,11 @@ fn apply(
     };
     // Whatever is opened is opened in the host's namespaces, before there is a process that the
     // container could look into; the cgroup is there, since a mount may show it.
-    let files = Files::open(plan, entry.procs)?;
+    let files = Files::open(plan)?;
     let (runtime_end, init_end) = libchannel::pair()?;
     // From here on init is a copy of this process: nothing in the container may read its memory.
     init::become_non_dumpable()?;
-    let cgroup = entry.directory.as_ref().map(|directory| directory.as_fd());
+    let cgroup = files.cgroup_entry.at_clone();
     let child = match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
         Spawned::Runtime(child) => child,
         Spawned::Init => {
@@ -159,4 +153,14 @@ fn apply(
     // The pid file comes last: who waits for it finds a container that can be started.
     pending.write_pid_file(pid_file)?;
     Ok(Served { channel: runtime_end, master })
+}
+
+/// Makes the cgroup and sets what it limits while it is empty: some limits can only be set then,
+/// and a program that starts under a limit cannot have passed it.
+fn make_cgroup(pending: &mut Pending, plan: &Plan) -> anyhow::Result<()> {
+    let manager = libcgroups::manager(&plan.cgroup);
+    manager.create()?;
+    pending.own_cgroup(libcgroups::manager(&plan.cgroup));
+    manager.apply_limits(&plan.limits)?;
+    Ok(manager.apply_devices(&plan.device_access)?)
 }

@@ -1,8 +1,9 @@
 //! Brings a process into a container that exists: open, spawn, serve.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
+use libcgroups::Entry;
 use libnamespaces::{Child, Expected, Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 
@@ -26,7 +27,7 @@ pub(crate) fn join(plan: &Joining, state: &State, request: &request::Exec) -> Re
     // process's if it still lives then.
     let target = state.init.ok_or_else(Error::not_running)?;
     let pidfd = target.open()?;
-    let entry = libcgroups::manager(&plan.cgroup).entry()?;
+    let entry = Entry::open(&plan.cgroup)?;
     let kinds = plan.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
     let namespaces = NamespaceFiles::of_process(pidfd, kinds);
@@ -35,13 +36,12 @@ pub(crate) fn join(plan: &Joining, state: &State, request: &request::Exec) -> Re
     init::become_non_dumpable()?;
     // Before the fork, since the joiner may be born in the container's cgroup already.
     init::run_on(plan.process.affinity.initial, "initial")?;
-    let cgroup = entry.directory.as_ref().map(|directory| directory.as_fd());
-    let expected = match Joiner::fork(cgroup).map_err(anyhow::Error::new)? {
+    let expected = match Joiner::fork(entry.at_clone()).map_err(anyhow::Error::new)? {
         Forked::Runtime(expected) => expected,
         Forked::Joiner(joiner) => {
             let exec = Exec {
                 plan,
-                cgroup_procs: &entry.procs,
+                cgroup_entry: &entry,
                 namespaces: &namespaces,
                 root,
                 channel: init_end,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use libcgroups::DeviceAccess;
 use libcontainer::host::Host;
 use libcontainer::plan::{self, Plan};
 use libcontainer::request;
@@ -38,8 +39,9 @@ fn text_of(mut plan: Plan, warnings: &[String]) -> String {
     for warning in warnings {
         writeln!(text, "warning: {warning}").unwrap();
     }
-    if let Some(program) = plan.limits.device_program.take() {
+    if let DeviceAccess::Unified(program) = &mut plan.device_access {
         writeln!(text, "device program: {}", size(program.len())).unwrap();
+        program.clear();
     }
     if plan.confinement.seccomp.take().is_some() {
         writeln!(text, "seccomp filter: yes").unwrap();

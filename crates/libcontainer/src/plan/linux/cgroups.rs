@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use libcgroups::{Limits, Location};
-use oci_spec::runtime::{LinuxMemory, LinuxResources};
+use libcgroups::{DeviceAccess, Limits, Location};
+use oci_spec::runtime::LinuxMemory;
 
 use crate::plan::{Given, Violations};
 
@@ -20,23 +20,36 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
             other => other.to_string(),
         };
         found.add(pointer, shown, &rule, "give another path");
-        Location::default()
+        Location::Nobody
     })
 }
 
-/// Without `resources` the defaults of devices still hold.
 pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
-    let none = LinuxResources::default();
-    let resources = given.linux.resources().as_ref().unwrap_or(&none);
+    let Some(resources) = given.linux.resources() else { return Limits::default() };
     if let Some(memory) = resources.memory() {
         check_old_memory(memory, found);
     }
-    libcgroups::plan(resources, &given.host.cgroups).unwrap_or_else(|violations| {
-        for one in violations {
-            found.add(&one.pointer, &one.value, &one.rule, &one.fix);
-        }
+    libcgroups::plan_limits(resources, &given.host.cgroups).unwrap_or_else(|violations| {
+        add(violations, found);
         Limits::default()
     })
+}
+
+/// Without `resources` the default rules still hold.
+pub(crate) fn device_access(given: &Given<'_>, found: &mut Violations) -> DeviceAccess {
+    let resources = given.linux.resources().as_ref();
+    let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+    libcgroups::plan_devices(rules, &given.host.cgroups).unwrap_or_else(|violations| {
+        add(violations, found);
+        // Nobody gets to apply it, and the kernel would refuse it.
+        DeviceAccess::Unified(Vec::new())
+    })
+}
+
+fn add(violations: Vec<libcgroups::Violation>, found: &mut Violations) {
+    for one in violations {
+        found.add(&one.pointer, &one.value, &one.rule, &one.fix);
+    }
 }
 
 /// Controls that kernels have lost: limits of kernel memory (Linux 5.16, and never in v2), and

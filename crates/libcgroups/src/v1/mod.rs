@@ -3,14 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
-use crate::location::LegacyLocation;
-use crate::manager::kill_each;
-use crate::resources::Hierarchy;
-use crate::v2::refuse_used;
-use crate::{CgroupManager, Entry, Error, Limits, Location, files, v2};
+use crate::limits::{Hierarchy, Write};
+use crate::location::{Directories, LegacyLocation};
+use crate::processes::{kill_each, refuse_used};
+use crate::{CgroupManager, DeviceAccess, Error, Limits, files, v2};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -23,8 +21,9 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    pub(crate) fn new(location: Location) -> Self {
-        Self { legacy: location.legacy, unified: v2::Manager::new(location.unified) }
+    pub(crate) fn new(directories: &Directories) -> Self {
+        let unified = v2::Manager::new(directories.unified().cloned());
+        Self { legacy: directories.legacy().to_vec(), unified }
     }
 
     fn with(&self, controller: &str) -> Option<&LegacyLocation> {
@@ -36,12 +35,31 @@ impl Manager {
         Ok(freezer.directory.join("freezer.state"))
     }
 
-    fn make_one(&self, one: &LegacyLocation) -> Result<(), Error> {
-        if !files::make(&one.directory)? {
-            refuse_used(&one.directory, &files::pids(&one.directory)?)?;
+    /// Makes it in every hierarchy, and says which directories are `new`.
+    fn make_all<'a>(&'a self, new: &mut Vec<&'a Path>) -> Result<(), Error> {
+        for one in &self.legacy {
+            if files::make(&one.directory)? {
+                new.push(&one.directory);
+            } else {
+                refuse_used(&one.directory, &files::pids(&one.directory)?)?;
+            }
+            if one.controllers.iter().any(|name| name == "cpuset") {
+                inherit_cpuset(&one.mount_point, &one.directory)?;
+            }
         }
-        if one.controllers.iter().any(|name| name == "cpuset") {
-            inherit_cpuset(&one.mount_point, &one.directory)?;
+        if self.is_frozen()? {
+            return Err(Error::Frozen { path: self.freezer()? });
+        }
+        self.unified.create()
+    }
+
+    /// Does those of `writes` that are for v1.
+    fn write_all(&self, writes: &[Write]) -> Result<(), Error> {
+        for write in writes {
+            if let Hierarchy::Legacy(controller) = write.hierarchy {
+                let place = self.with(controller).ok_or(Error::NoHierarchy(controller))?;
+                files::set(write, &place.directory)?;
+            }
         }
         Ok(())
     }
@@ -49,35 +67,27 @@ impl Manager {
 
 impl CgroupManager for Manager {
     fn create(&self) -> Result<(), Error> {
-        for one in &self.legacy {
-            self.make_one(one)?;
-        }
-        self.unified.create()?;
-        if self.is_frozen()? {
-            return Err(Error::Frozen { path: self.freezer()? });
-        }
-        Ok(())
-    }
-
-    fn apply(&self, limits: &Limits) -> Result<(), Error> {
-        for write in &limits.writes {
-            if let Hierarchy::Legacy(controller) = write.hierarchy {
-                let place = self.with(controller).ok_or(Error::NoHierarchy(controller))?;
-                write.apply(&place.directory)?;
+        let mut new = Vec::new();
+        let made = self.make_all(&mut new);
+        if made.is_err() {
+            // What was there already is somebody's.
+            for directory in new {
+                let _ = files::remove(directory);
             }
         }
-        self.unified.apply(limits)
+        made
     }
 
-    fn entry(&self) -> Result<Entry, Error> {
-        let mut entry = self.unified.entry()?;
-        for one in &self.legacy {
-            let path = one.directory.join("cgroup.procs");
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-            let file = open(&path, flags, Mode::empty()).map_err(Error::call("open", &path))?;
-            entry.procs.push(file);
+    fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {
+        self.write_all(limits.writes())?;
+        self.unified.apply_limits(limits)
+    }
+
+    fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
+        match access {
+            DeviceAccess::Legacy(writes) => self.write_all(writes),
+            DeviceAccess::Unified(_) => self.unified.apply_devices(access),
         }
-        Ok(entry)
     }
 
     fn freeze(&self) -> Result<(), Error> {

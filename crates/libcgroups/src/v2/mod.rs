@@ -8,10 +8,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
+use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
-use crate::manager::kill_each;
-use crate::resources::Hierarchy;
-use crate::{CgroupManager, Entry, Error, Limits, files};
+use crate::processes::{kill_each, refuse_used};
+use crate::{CgroupManager, DeviceAccess, Error, Limits, files};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -65,25 +65,26 @@ impl CgroupManager for Manager {
         enabled
     }
 
-    fn apply(&self, limits: &Limits) -> Result<(), Error> {
+    fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {
         let Some(directory) = self.directory() else { return Ok(()) };
-        for write in &limits.writes {
+        for write in limits.writes() {
             if write.hierarchy == Hierarchy::Unified {
-                write.apply(directory)?;
+                files::set(write, directory)?;
             }
         }
-        let Some(program) = &limits.device_program else { return Ok(()) };
+        Ok(())
+    }
+
+    fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
+        let (Some(directory), DeviceAccess::Unified(program)) = (self.directory(), access) else {
+            return Err(Error::NoHierarchy("devices"));
+        };
         let failed = |call| move |errno| Error::Devices { call, errno };
-        let cgroup = open_directory(directory)?;
+        let cgroup = files::open_directory(directory)?;
         let program = libsyscall::bpf::load_device_program(program)
             .map_err(failed("load the device program: bpf"))?;
         libsyscall::bpf::attach_device_program(cgroup.as_fd(), program.as_fd())
             .map_err(failed("attach the device program: bpf"))
-    }
-
-    fn entry(&self) -> Result<Entry, Error> {
-        let directory = self.directory().map(open_directory).transpose()?;
-        Ok(Entry { directory, procs: Vec::new() })
     }
 
     fn freeze(&self) -> Result<(), Error> {
@@ -116,20 +117,6 @@ impl CgroupManager for Manager {
     fn remove(&self) -> Result<(), Error> {
         self.directory().map_or(Ok(()), files::remove)
     }
-}
-
-/// A cgroup with processes is somebody's.
-pub(crate) fn refuse_used(directory: &Path, pids: &[i32]) -> Result<(), Error> {
-    match pids.len() {
-        0 => Ok(()),
-        count => Err(Error::NotEmpty { path: directory.to_owned(), count }),
-    }
-}
-
-/// A handle for clone3(2) and bpf(2).
-pub(crate) fn open_directory(directory: &Path) -> Result<std::os::fd::OwnedFd, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(directory, flags, Mode::empty()).map_err(Error::call("open", directory))
 }
 
 fn is_frozen(directory: &Path) -> Result<bool, Error> {

@@ -1,0 +1,139 @@
+//! What a container's cgroup limits, as writes to its files: pure, planned from tables.
+
+use crate::Layout;
+
+/// What a container's cgroup limits; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    writes: Vec<Write>,
+}
+
+impl Limits {
+    /// The writes, in the order they are to be done.
+    pub(crate) fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+}
+
+/// One write to one file of the container's cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// In which hierarchy.
+    pub(crate) hierarchy: Hierarchy,
+    /// The file's name.
+    pub(crate) file: String,
+    /// What is written.
+    pub(crate) value: String,
+    /// The property it comes from, as a JSON pointer into config.json.
+    pub(crate) pointer: String,
+}
+
+/// Which hierarchy a file is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hierarchy {
+    /// The v1 hierarchy of this controller.
+    Legacy(&'static str),
+    /// The v2 hierarchy.
+    Unified,
+}
+
+/// A value that a hierarchy cannot express, or that breaks a rule of the spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// JSON pointer into config.json.
+    pub pointer: String,
+    /// The value.
+    pub value: String,
+    /// The rule.
+    pub rule: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// Writes and violations that are being collected.
+pub(crate) struct Table<'a> {
+    layout: &'a Layout,
+    writes: Vec<Write>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(layout: &'a Layout) -> Self {
+        Self { layout, writes: Vec::new(), violations: Vec::new() }
+    }
+
+    /// The writes, or everything that is wrong.
+    pub(crate) fn into_writes(self) -> Result<Vec<Write>, Vec<Violation>> {
+        if self.violations.is_empty() { Ok(self.writes) } else { Err(self.violations) }
+    }
+
+    /// The same as the limits of a cgroup.
+    pub(crate) fn into_limits(self) -> Result<Limits, Vec<Violation>> {
+        self.into_writes().map(|writes| Limits { writes })
+    }
+
+    /// Whether something is wrong already.
+    pub(crate) const fn has_violations(&self) -> bool {
+        !self.violations.is_empty()
+    }
+
+    /// Whether v2 is all there is.
+    pub(crate) const fn is_unified(&self) -> bool {
+        self.layout.unified.is_some() && self.layout.legacy.is_empty()
+    }
+
+    /// Which hierarchy has `controller`: v1 where it is mounted, else v2. Without any, the
+    /// property at `pointer` is a violation.
+    pub(crate) fn hierarchy(
+        &mut self,
+        controller: &'static str,
+        pointer: &str,
+    ) -> Option<Hierarchy> {
+        if self.layout.has_legacy(controller) {
+            return Some(Hierarchy::Legacy(controller));
+        }
+        if self.layout.unified.is_some() {
+            return Some(Hierarchy::Unified);
+        }
+        let rule = format!("needs the {controller} controller, which no mounted hierarchy has");
+        self.violation(pointer, "", &rule, "mount the controller or leave the property out");
+        None
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        hierarchy: Hierarchy,
+        file: &str,
+        value: impl ToString,
+        pointer: &str,
+    ) {
+        let (file, value) = (file.to_owned(), value.to_string());
+        let pointer = full(pointer);
+        self.writes.push(Write { hierarchy, file, value, pointer });
+    }
+
+    pub(crate) fn violation(&mut self, pointer: &str, value: impl ToString, rule: &str, fix: &str) {
+        self.violations.push(Violation {
+            pointer: full(pointer),
+            value: value.to_string(),
+            rule: rule.to_owned(),
+            fix: fix.to_owned(),
+        });
+    }
+
+    /// A property that only v1 has.
+    pub(crate) fn only_v1(&mut self, pointer: &str, value: impl ToString) {
+        let rule = "cgroup v2 has no such control (config-linux.md, \"Control groups\": a v1 setting \
+                    that cannot be converted must be an error)";
+        self.violation(pointer, value, rule, "leave it out on a cgroup v2 host");
+    }
+}
+
+fn full(pointer: &str) -> String {
+    format!("/linux/resources{pointer}")
+}
+
+/// `max` for the spec's -1.
+pub(crate) fn or_max(value: i64) -> String {
+    if value == -1 { "max".to_owned() } else { value.to_string() }
+}
