@@ -25,6 +25,7 @@ pub struct Directories {
 
 /// The container in a v1 hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LegacyLocation {
     /// Name of the hierarchy's directory, such as `cpu,cpuacct`.
     pub name: String,
@@ -38,6 +39,7 @@ pub struct LegacyLocation {
 
 /// The container in the v2 hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct UnifiedLocation {
     /// Where the hierarchy is mounted.
     pub mount_point: PathBuf,

@@ -82,8 +82,9 @@ impl Kind {
     }
 }
 
-/// A set of kinds.
+/// A set of kinds. It is saved as a list of their names.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Kind>", into = "Vec<Kind>")]
 pub struct KindSet(u8);
 
 impl KindSet {
@@ -123,6 +124,18 @@ impl KindSet {
     #[must_use]
     pub fn flags(self) -> CloneFlags {
         self.iter().map(Kind::flag).fold(CloneFlags::empty(), CloneFlags::union)
+    }
+}
+
+impl From<Vec<Kind>> for KindSet {
+    fn from(kinds: Vec<Kind>) -> Self {
+        kinds.into_iter().collect()
+    }
+}
+
+impl From<KindSet> for Vec<Kind> {
+    fn from(kinds: KindSet) -> Self {
+        kinds.iter().collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! A compiled filter.
 
+use serde::{Deserialize, Serialize};
+
 /// `SECCOMP_FILTER_FLAG_*` of linux/seccomp.h: the flags argument of seccomp(2).
 pub mod flag {
     /// Install the filter on every thread of the process.
@@ -52,13 +54,36 @@ impl Instruction {
     }
 }
 
-/// A filter as seccomp(2) takes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A filter as seccomp(2) takes it. It is saved as text: the program in hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Saved")]
 pub struct Filter {
     /// The program: [`Instruction::SIZE`] bytes an instruction, in the machine's byte order.
+    #[serde(with = "hex::serde")]
     pub program: Vec<u8>,
     /// The bits of [`flag`].
     pub flags: u32,
+}
+
+/// A filter as it was saved, which may not be one.
+#[derive(Deserialize)]
+struct Saved {
+    #[serde(with = "hex::serde")]
+    program: Vec<u8>,
+    flags: u32,
+}
+
+impl TryFrom<Saved> for Filter {
+    type Error = NotAProgram;
+
+    fn try_from(Saved { program, flags }: Saved) -> Result<Self, NotAProgram> {
+        let length = program.len();
+        let limit = crate::MAXIMUM_INSTRUCTIONS * Instruction::SIZE;
+        if length == 0 || !length.is_multiple_of(Instruction::SIZE) || length > limit {
+            return Err(NotAProgram(length));
+        }
+        Ok(Self { program, flags })
+    }
 }
 
 /// Bytes that cannot be a program of seccomp(2).
@@ -70,19 +95,6 @@ impl Filter {
     pub(crate) fn new(instructions: &[Instruction], flags: u32) -> Self {
         let program = instructions.iter().flat_map(|instruction| instruction.to_bytes()).collect();
         Self { program, flags }
-    }
-
-    /// The filter whose program was saved as `program`.
-    ///
-    /// # Errors
-    /// `program` is empty, not a whole number of instructions, or longer than the kernel's limit.
-    pub fn from_bytes(program: Vec<u8>, flags: u32) -> Result<Self, NotAProgram> {
-        let length = program.len();
-        let limit = crate::MAXIMUM_INSTRUCTIONS * Instruction::SIZE;
-        if length == 0 || !length.is_multiple_of(Instruction::SIZE) || length > limit {
-            return Err(NotAProgram(length));
-        }
-        Ok(Self { program, flags })
     }
 
     /// The program, instruction by instruction.
@@ -103,15 +115,29 @@ mod tests {
         ];
         let filter = Filter::new(&instructions, flag::LOG);
         assert_eq!(filter.program.len(), 16);
-        let again = Filter::from_bytes(filter.program, filter.flags).unwrap();
-        assert_eq!(again.instructions().collect::<Vec<_>>(), instructions);
+        assert_eq!(filter.instructions().collect::<Vec<_>>(), instructions);
+    }
+
+    #[test]
+    fn a_filter_survives_being_saved() {
+        let instruction =
+            Instruction { code: 6, jump_true: 0, jump_false: 0, operand: 0x7fff_0000 };
+        let filter = Filter::new(&[instruction], flag::LOG);
+        let saved = serde_json::to_string(&filter).unwrap();
+        assert_eq!(saved, r#"{"program":"060000000000ff7f","flags":2}"#);
+        assert_eq!(serde_json::from_str::<Filter>(&saved).unwrap(), filter);
     }
 
     #[test]
     fn only_whole_programs_within_the_limit_are_accepted() {
+        let read = |length: usize| {
+            let saved = serde_json::json!({"program": "00".repeat(length), "flags": 0});
+            serde_json::from_value::<Filter>(saved)
+        };
         for length in [0, 1, 7, 9, 4097 * 8] {
-            assert_eq!(Filter::from_bytes(vec![0; length], 0), Err(NotAProgram(length)));
+            assert!(read(length).is_err(), "{length}");
         }
-        assert!(Filter::from_bytes(vec![0; 4096 * 8], 0).is_ok());
+        assert!(read(4096 * 8).is_ok());
+        assert!(serde_json::from_str::<Filter>(r#"{"program":"0g","flags":0}"#).is_err());
     }
 }

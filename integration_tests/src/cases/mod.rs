@@ -26,6 +26,7 @@ mod process;
 mod removal;
 mod rootfs;
 mod seccomp;
+mod state;
 mod terminal;
 
 /// What a test returns.
@@ -58,6 +59,7 @@ pub(crate) fn all() -> Vec<Case> {
         removal::CASES,
         rootfs::CASES,
         seccomp::CASES,
+        state::CASES,
         terminal::CASES,
     ]
     .concat()

@@ -9,6 +9,7 @@ use super::Violations;
 
 /// `hooks`, in the order of the config.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Hooks {
     /// Run by the runtime, deprecated: with `create_runtime`, before it.
     pub prestart: Vec<Hook>,

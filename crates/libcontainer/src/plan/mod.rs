@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use libcgroups::{DeviceAccess, Limits, Location};
 use libnamespaces::{Namespaces, NetworkDevice, Spawn};
+use serde::{Deserialize, Serialize};
 
 mod create;
 mod exec;
@@ -108,7 +109,8 @@ impl Plan {
 }
 
 /// What every process of the container has, those of `exec` too.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Confinement {
     /// `seccomp`, compiled.
     pub seccomp: Option<libseccompiler::Filter>,

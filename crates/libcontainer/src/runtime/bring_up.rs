@@ -15,7 +15,7 @@ use crate::init::{self, Init};
 use crate::plan::Plan;
 use crate::protocol::{self, RuntimeEnd};
 use crate::request::{self, Context};
-use crate::state::{InitProcess, State, StateDirectory, Status};
+use crate::state::{InitProcess, LockedDirectory, State, StateDirectory, Status};
 use crate::{Result, hooks, start_socket};
 
 /// What init waits for when it is ready.
@@ -35,8 +35,8 @@ pub(crate) struct Waiting {
 
 /// A container that is kept.
 pub(crate) struct Container {
-    /// Its state directory.
-    pub directory: StateDirectory,
+    /// Its state directory, which nobody else has had yet.
+    pub directory: LockedDirectory,
     /// What the directory holds.
     pub state: State,
     /// Its init.

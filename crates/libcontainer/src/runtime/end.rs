@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::request::Context;
-use crate::state::{State, StateDirectory, Status};
+use crate::state::{self, LockedDirectory, State, Status};
 use crate::{Error, ErrorKind, Result, hooks, wait};
 
 /// How long a killed process may take to die before that is an error.
@@ -15,7 +15,17 @@ const DEATH: Duration = Duration::from_secs(10);
 
 /// Ends and removes the container, then runs its poststop hooks, whose failures are only warned
 /// about (runtime-spec, runtime.md, "Lifecycle", steps 12 and 13).
-pub(crate) fn destroy(directory: StateDirectory, state: &State, warn: fn(&str)) -> Result<()> {
+pub(crate) fn destroy(directory: LockedDirectory, state: &State, warn: fn(&str)) -> Result<()> {
+    kill_all(state)?;
+    libcgroups::manager(&state.cgroup).remove()?;
+    directory.remove()?;
+    let document = state.hook_document(Status::Stopped, 0);
+    hooks::run_all(&state.hooks.poststop, &document, Some(&state.bundle), warn);
+    Ok(())
+}
+
+/// Kills init, and waits for its end; and everything in the container's cgroup.
+pub(crate) fn kill_all(state: &State) -> Result<()> {
     let manager = libcgroups::manager(&state.cgroup);
     if let Some(init) = state.init
         && let Ok(pidfd) = init.open()
@@ -29,22 +39,32 @@ pub(crate) fn destroy(directory: StateDirectory, state: &State, warn: fn(&str)) 
     } else {
         manager.kill()?;
     }
-    manager.remove()?;
-    directory.remove()?;
-    let document = state.hook_document(Status::Stopped, 0);
-    hooks::run_all(&state.hooks.poststop, &document, Some(&state.bundle), warn);
     Ok(())
 }
 
-/// Runs the poststart hooks; a failure stops the container and takes it away.
-pub(crate) fn poststart(context: &Context, directory: StateDirectory, state: &State) -> Result<()> {
+/// Runs the poststart hooks, which may ask for the container; a failure stops it and takes it away.
+pub(crate) fn poststart(
+    context: &Context,
+    directory: LockedDirectory,
+    state: &State,
+) -> Result<()> {
+    drop(directory);
     if state.hooks.poststart.is_empty() {
         return Ok(());
     }
     let pid = state.init.map_or(0, |init| init.pid);
     let document = state.hook_document(Status::Running, pid);
     hooks::run(&state.hooks.poststart, &document, Some(&state.bundle)).or_else(|failed| {
-        destroy(directory, state, context.warn)?;
+        destroy_by_id(context, &state.id)?;
         Err(failed.into())
     })
+}
+
+/// Ends and removes a container that somebody may have deleted meanwhile.
+pub(crate) fn destroy_by_id(context: &Context, id: &str) -> Result<()> {
+    match state::load_to_change(context, id) {
+        Err(Error { kind: ErrorKind::NotFound, .. }) => Ok(()),
+        Ok((directory, state)) => destroy(directory, &state, context.warn),
+        Err(error) => Err(error),
+    }
 }

@@ -9,12 +9,12 @@ use libnamespaces::{Child, MovedDevices};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::pid_file;
-use crate::state::StateDirectory;
+use crate::state::LockedDirectory;
 
 /// Owns everything that is to go away if the verb fails. Dropping it undoes, in reverse order of
 /// making; [`Pending::keep_container`] and [`Pending::keep_process`] keep.
 pub(crate) struct Pending {
-    directory: Option<StateDirectory>,
+    directory: Option<LockedDirectory>,
     cgroup: Option<Box<dyn CgroupManager>>,
     child: Option<Child>,
     network_devices: Option<MovedDevices>,
@@ -23,7 +23,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// A claimed id.
-    pub(crate) const fn of_container(directory: StateDirectory) -> Self {
+    pub(crate) const fn of_container(directory: LockedDirectory) -> Self {
         Self {
             directory: Some(directory),
             cgroup: None,
@@ -48,7 +48,7 @@ impl Pending {
     ///
     /// # Errors
     /// Only after it was given up.
-    pub(crate) fn directory(&self) -> anyhow::Result<&StateDirectory> {
+    pub(crate) fn directory(&self) -> anyhow::Result<&LockedDirectory> {
         self.directory.as_ref().context("the state directory is gone")
     }
 
@@ -90,7 +90,7 @@ impl Pending {
     ///
     /// # Errors
     /// Only if there is none.
-    pub(crate) fn keep_container(mut self) -> anyhow::Result<(StateDirectory, Child)> {
+    pub(crate) fn keep_container(mut self) -> anyhow::Result<(LockedDirectory, Child)> {
         let directory = self.directory.take().context("the state directory is gone")?;
         Ok((directory, self.keep_process()?))
     }

@@ -48,8 +48,9 @@ pub(crate) fn process(
     state: &State,
 ) -> Result<Joining> {
     context.check_preserved(request.preserve_fds)?;
+    let namespaces = state.namespaces()?;
     let host = Host::probe()?;
-    let plan = |given: &SpecProcess| plan::exec(given, &host, state.namespaces, request);
+    let plan = |given: &SpecProcess| plan::exec(given, &host, namespaces, request);
     let Planned { plan: process, warnings } = match request.process.as_deref() {
         Some(path) => {
             let loaded = spec::load_process(path)?;
@@ -63,9 +64,9 @@ pub(crate) fn process(
     warn(context, &warnings);
     Ok(Joining {
         process,
-        confinement: state.confinement()?,
+        confinement: state.confinement()?.clone(),
         cgroup: plan::cgroup_below(&state.cgroup, &request.cgroups)?,
-        namespaces: state.namespaces,
+        namespaces,
         preserve_fds: request.preserve_fds,
     })
 }

@@ -3,12 +3,14 @@
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use anyhow::{Context as _, bail};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
+use serde::Deserialize;
 
-use super::State;
+use super::{Remains, State, Status, VERSION};
 use crate::plan::validate_id;
 use crate::{Context, Error, ErrorKind, Result};
 
@@ -18,17 +20,43 @@ const FILE: &str = "state.json";
 /// Where the next version is written before it takes the file's name.
 const NEXT_FILE: &str = ".state.json.next";
 
+/// How long a command waits for another that is at work on the same container.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// A container's directory below the root (`--root`).
 #[derive(Debug)]
 pub(crate) struct StateDirectory {
     /// Absolute path.
-    pub path: PathBuf,
+    path: PathBuf,
     fd: OwnedFd,
+}
+
+/// A container's directory with its lock held (flock(2)): only who has it changes the container.
+///
+/// Dropping it unlocks for init too, which has a copy of the descriptor until it closes what is the
+/// host's.
+#[derive(Debug)]
+pub(crate) struct LockedDirectory(StateDirectory);
+
+impl Drop for LockedDirectory {
+    fn drop(&mut self) {
+        let _ = flock(&self.0.fd, FlockOperation::Unlock);
+    }
+}
+
+impl std::ops::Deref for LockedDirectory {
+    type Target = StateDirectory;
+
+    fn deref(&self) -> &StateDirectory {
+        &self.0
+    }
 }
 
 impl StateDirectory {
     /// Makes the directory of a new container: this claims the id.
-    pub(crate) fn claim(context: &Context, id: &str) -> Result<Self> {
+    pub(crate) fn claim(context: &Context, id: &str) -> Result<LockedDirectory> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o711);
@@ -41,7 +69,7 @@ impl StateDirectory {
             builder.create(&path)
         });
         match made {
-            Ok(()) => Ok(open_directory(path)?),
+            Ok(()) => Self::open(context, id)?.lock(),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(Error::new(ErrorKind::AlreadyExists, "container with given ID already exists"))
             }
@@ -55,7 +83,8 @@ impl StateDirectory {
     pub(crate) fn open(context: &Context, id: &str) -> Result<Self> {
         validate_id(id).map_err(|reason| Error::invalid_id(&reason))?;
         let path = context.root.join(id);
-        match rustix::fs::open(&path, DIRECTORY, Mode::empty()) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(fd) => Ok(Self { path, fd }),
             Err(Errno::NOENT) => Err(Error::not_found()),
             Err(errno) => Err(anyhow::Error::new(errno)
@@ -64,20 +93,89 @@ impl StateDirectory {
         }
     }
 
+    /// Takes the lock, if nobody has it.
+    pub(crate) fn try_lock(self) -> anyhow::Result<std::result::Result<LockedDirectory, Self>> {
+        match flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Ok(LockedDirectory(self))),
+            Err(Errno::WOULDBLOCK) => Ok(Err(self)),
+            Err(errno) => Err(errno).context("lock the state directory: flock"),
+        }
+    }
+
+    /// Takes the lock, when whoever has it is done.
+    ///
+    /// # Errors
+    /// That takes longer than anybody should wait.
+    pub(crate) fn lock(mut self) -> Result<LockedDirectory> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self = match self.try_lock()? {
+                Ok(locked) => return Ok(locked),
+                Err(directory) => directory,
+            };
+            if Instant::now() > deadline {
+                let text = format!(
+                    "another command has been at work on the container for {} s (a hook that does \
+                     not end?): end that command first",
+                    PATIENCE.as_secs()
+                );
+                return Err(Error::new(ErrorKind::Status, text));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Loads the state; nothing when a `create` died before its first save.
     pub(crate) fn load(&self) -> anyhow::Result<Option<State>> {
         let path = self.path.join(FILE);
+        let Some(bytes) = self.read()? else { return Ok(None) };
+        let read = serde_json::from_slice::<State>(&bytes);
+        let version = match &read {
+            Ok(state) => state.version,
+            Err(_) => {
+                serde_json::from_slice(&bytes).map_or(VERSION, |Versioned { version }| version)
+            }
+        };
+        if version != VERSION {
+            bail!(
+                "{} is of version {version}, and this runtime knows version {VERSION}: use the one \
+                 that made it; delete --force removes the container",
+                path.display()
+            );
+        }
+        read.map(Some).with_context(|| {
+            format!("{} is damaged; delete --force removes the container", path.display())
+        })
+    }
+
+    /// Loads what can be read of the state; nothing when there is none.
+    pub(crate) fn load_remains(&self) -> anyhow::Result<Option<Remains>> {
+        let id = self.path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(self.read()?.map(|bytes| Remains::of(&bytes, &id)))
+    }
+
+    fn read(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.path.join(FILE);
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| {
-                    format!("{} is damaged; delete --force removes it", path.display())
-                })
-                .map(Some),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
     }
 
+    /// Whether the file `name` is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        rustix::fs::accessat(&self.fd, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+    }
+
+    /// A path for bind(2) and connect(2) that is short whatever the directory's length.
+    pub(crate) fn short_path(&self, name: &str) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        Path::new("/proc/self/fd").join(self.fd.as_raw_fd().to_string()).join(name)
+    }
+}
+
+impl LockedDirectory {
     /// Saves the state: the old or the new is there at any moment, never half of one.
     pub(crate) fn save(&self, state: &State) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec(state).context("write state.json")?;
@@ -89,11 +187,6 @@ impl StateDirectory {
             .context("write state.json: rename")
     }
 
-    /// Whether the file `name` is there.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        rustix::fs::accessat(&self.fd, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
-    }
-
     /// Removes the file `name`; whether it was there.
     pub(crate) fn unlink(&self, name: &str) -> anyhow::Result<bool> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
@@ -101,12 +194,6 @@ impl StateDirectory {
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno).with_context(|| format!("unlink {name}")),
         }
-    }
-
-    /// A path for bind(2) and connect(2) that is short whatever the directory's length.
-    pub(crate) fn short_path(&self, name: &str) -> PathBuf {
-        use std::os::fd::AsRawFd as _;
-        Path::new("/proc/self/fd").join(self.fd.as_raw_fd().to_string()).join(name)
     }
 
     /// Removes the directory and frees the id.
@@ -120,17 +207,37 @@ impl StateDirectory {
     }
 }
 
-const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-fn open_directory(path: PathBuf) -> anyhow::Result<StateDirectory> {
-    let fd = rustix::fs::open(&path, DIRECTORY, Mode::empty())
-        .with_context(|| format!("open {}", path.display()))?;
-    Ok(StateDirectory { path, fd })
+/// As much of a state as every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(default)]
+    version: u32,
 }
 
 /// Loads an existing container; an unfinished `create` counts as not there.
 pub(crate) fn load(context: &Context, id: &str) -> Result<(StateDirectory, State)> {
     let directory = StateDirectory::open(context, id)?;
+    let state = directory.load()?.ok_or_else(Error::not_found)?;
+    Ok((directory, state))
+}
+
+/// Loads an existing container to change it, when nobody else does.
+///
+/// # Errors
+/// It is being created, which may take as long as its hooks.
+pub(crate) fn load_to_change(context: &Context, id: &str) -> Result<(LockedDirectory, State)> {
+    let directory = match StateDirectory::open(context, id)?.try_lock()? {
+        Ok(locked) => locked,
+        Err(busy) => {
+            let state = busy.load()?.ok_or_else(Error::not_found)?;
+            if state.status(&busy) == Status::Creating {
+                let text = format!("container {id} is in the creating state: wait until it exists");
+                return Err(Error::new(ErrorKind::Status, text));
+            }
+            busy.lock()?
+        }
+    };
+    // Whoever had it may have removed it.
     let state = directory.load()?.ok_or_else(Error::not_found)?;
     Ok((directory, state))
 }

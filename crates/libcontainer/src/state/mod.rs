@@ -6,58 +6,71 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use libcgroups::Location;
 use libnamespaces::KindSet;
-use libseccompiler::Filter;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Confinement, Hooks, MemoryPolicy, Plan};
+use crate::plan::{Confinement, Hooks, Plan};
 
 mod directory;
 mod document;
 mod init_process;
+mod remains;
 
-pub(crate) use directory::{StateDirectory, load};
+pub(crate) use directory::{LockedDirectory, StateDirectory, load, load_to_change};
 use document::SpecState;
 pub use document::StateDocument;
 pub(crate) use init_process::InitProcess;
+pub(crate) use remains::Remains;
 
 /// The socket at which a created container's init waits to be started.
 pub(crate) const START_SOCKET: &str = "start.sock";
 
+/// The version of the form of `state.json`: higher whenever a reader of the version before would
+/// understand a field wrongly. A field more is no new version.
+const VERSION: u32 = 1;
+
 /// Everything that later commands need; the bundle is never read again.
+///
+/// What a container can be killed and removed by comes first, so that the beginning of a damaged
+/// file is enough for it. Other fields may be missing: who needs one to be right says so.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct State {
-    /// `ociVersion` of the config.
-    pub oci_version: String,
+    /// [`VERSION`] of the runtime that made it.
+    pub version: u32,
     /// The container's id.
     pub id: String,
-    /// Absolute path of the bundle.
-    pub bundle: PathBuf,
-    /// Absolute path of the root filesystem.
-    pub rootfs: PathBuf,
-    /// `annotations`.
-    pub annotations: BTreeMap<String, String>,
-    /// When `create` began, RFC 3339 with nanoseconds, UTC.
-    pub created: String,
-    /// Uid of the user who created it.
-    pub owner: u32,
-    /// The container's first process; absent until it exists.
+    /// The container's first process; null until it exists.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub init: Option<InitProcess>,
     /// Its cgroups, resolved.
     pub cgroup: Location,
-    /// The kinds of namespace it does not share with the runtime.
-    pub namespaces: KindSet,
+    /// The kinds of namespace it does not share with the runtime. [`State::namespaces`]
+    namespaces: Option<KindSet>,
+    /// What every process of it has. [`State::confinement`]
+    confinement: Option<Confinement>,
+    /// `ociVersion` of the config.
+    #[serde(default)]
+    pub oci_version: String,
+    /// Absolute path of the bundle.
+    #[serde(default)]
+    pub bundle: PathBuf,
+    /// Absolute path of the root filesystem.
+    #[serde(default)]
+    pub rootfs: PathBuf,
+    /// `annotations`.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// When `create` began, RFC 3339 with nanoseconds, UTC.
+    #[serde(default)]
+    pub created: String,
+    /// Uid of the user who created it.
+    #[serde(default)]
+    pub owner: u32,
     /// Hooks still to come.
+    #[serde(default)]
     pub hooks: Hooks,
     /// What exec processes have by default.
     pub process: Option<oci_spec::runtime::Process>,
-    /// The compiled seccomp filter, in hexadecimal, and its flags.
-    pub seccomp: Option<(String, u32)>,
-    /// `linux.memoryPolicy`.
-    pub memory_policy: Option<MemoryPolicy>,
-    /// `--no-new-keyring`.
-    #[serde(default)]
-    pub callers_keyring: bool,
 }
 
 /// Where a container is in its life (runtime-spec, runtime.md, "State"), with runc's `paused`.
@@ -98,42 +111,40 @@ impl State {
         process: Option<oci_spec::runtime::Process>,
     ) -> Self {
         let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now());
-        let Confinement { seccomp, memory_policy, callers_keyring } = &plan.confinement;
-        let seccomp = seccomp.as_ref();
         Self {
-            oci_version: plan.oci_version.clone(),
+            version: VERSION,
             id: plan.id.clone(),
+            init: None,
+            cgroup: plan.cgroup.clone(),
+            namespaces: Some(plan.namespaces.kinds()),
+            confinement: Some(plan.confinement.clone()),
+            oci_version: plan.oci_version.clone(),
             bundle: plan.bundle.clone(),
             rootfs: plan.rootfs.path.clone(),
             annotations: plan.annotations.iter().cloned().collect(),
             created: now.to_string(),
             owner,
-            init: None,
-            cgroup: plan.cgroup.clone(),
-            namespaces: plan.namespaces.kinds(),
             hooks: plan.hooks.clone(),
             process,
-            seccomp: seccomp.map(|filter| (hexadecimal(&filter.program), filter.flags)),
-            memory_policy: *memory_policy,
-            callers_keyring: *callers_keyring,
         }
+    }
+
+    /// The kinds of namespace it does not share with the runtime.
+    ///
+    /// # Errors
+    /// They are lost: a process that joined none would be the host's.
+    pub(crate) fn namespaces(&self) -> anyhow::Result<KindSet> {
+        self.namespaces
+            .context("state.json: /namespaces is missing: nothing can join the container")
     }
 
     /// What every process of the container has.
     ///
     /// # Errors
-    /// The filter is damaged.
-    pub(crate) fn confinement(&self) -> anyhow::Result<Confinement> {
-        let filter = |(text, flags): &(String, u32)| {
-            let program = from_hexadecimal(text).context("no hexadecimal number")?;
-            Ok::<_, anyhow::Error>(Filter::from_bytes(program, *flags)?)
-        };
-        let seccomp = self.seccomp.as_ref().map(filter).transpose();
-        Ok(Confinement {
-            seccomp: seccomp.context("state.json: the seccomp filter is damaged")?,
-            memory_policy: self.memory_policy,
-            callers_keyring: self.callers_keyring,
-        })
+    /// It is lost: a process without it would have more rights than the container.
+    pub(crate) fn confinement(&self) -> anyhow::Result<&Confinement> {
+        let known = self.confinement.as_ref();
+        known.context("state.json: /confinement is missing: nothing can join the container")
     }
 
     /// The status now.
@@ -153,33 +164,5 @@ impl State {
         let mut document = StateDocument::new(self, status);
         document.pid = pid;
         serde_json::to_vec(&SpecState::from(&document)).unwrap_or_default()
-    }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// The bytes of [`hexadecimal`] text.
-fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{from_hexadecimal, hexadecimal};
-
-    #[test]
-    fn bytes_survive_hexadecimal() {
-        let bytes = [0, 1, 0x7f, 0x80, 0xff];
-        assert_eq!(from_hexadecimal(&hexadecimal(&bytes)).unwrap(), bytes);
-        assert!(from_hexadecimal("0g").is_none());
     }
 }

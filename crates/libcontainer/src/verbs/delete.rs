@@ -1,8 +1,8 @@
 //! `delete`, and the end of every container.
 
 use crate::request::Context;
-use crate::runtime::end::destroy;
-use crate::state::{StateDirectory, Status};
+use crate::runtime::end::{destroy, kill_all};
+use crate::state::{self, Remains, StateDirectory, Status};
 use crate::{Error, ErrorKind, Result};
 
 /// Removes a container (runtime-spec, runtime.md, "Delete"): a stopped one, as runc a created one,
@@ -11,27 +11,47 @@ use crate::{Error, ErrorKind, Result};
 /// # Errors
 /// The status forbids it, or something cannot be removed.
 pub fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
+    if force {
+        return delete_by_force(context, id);
+    }
+    let (directory, state) = state::load_to_change(context, id)?;
+    match state.status(&directory) {
+        Status::Stopped | Status::Created => destroy(directory, &state, context.warn),
+        status => {
+            let word = status.word();
+            let text = format!("cannot delete container {id} that is not stopped: {word}");
+            Err(Error::new(ErrorKind::Status, text))
+        }
+    }
+}
+
+/// Whatever is known of the container ends and goes; an error says what was not known.
+fn delete_by_force(context: &Context, id: &str) -> Result<()> {
     let directory = match StateDirectory::open(context, id) {
-        Err(Error { kind: ErrorKind::NotFound, .. }) if force => return Ok(()),
+        Err(Error { kind: ErrorKind::NotFound, .. }) => return Ok(()),
         result => result?,
     };
-    let state = match directory.load() {
-        Ok(Some(state)) => state,
-        // Its maker was killed before it made anything.
-        Ok(None) if force => return Ok(directory.remove()?),
-        Ok(None) => return Err(Error::not_found()),
-        Err(damaged) if force => {
-            let text = "what it says is lost: look for processes and cgroups of the container";
-            (context.warn)(&format!("{damaged:#}; {text}"));
-            return Ok(directory.remove()?);
+    let directory = match directory.try_lock()? {
+        Ok(locked) => locked,
+        Err(busy) => {
+            // Who is at work waits for init: without it there is nothing left to do.
+            if let Some(remains) = busy.load_remains()? {
+                kill_all(&remains.state)?;
+            }
+            busy.lock()?
         }
-        Err(damaged) => return Err(damaged.into()),
     };
-    let status = state.status(&directory);
-    if !force && !matches!(status, Status::Stopped | Status::Created) {
-        let word = status.word();
-        let text = format!("cannot delete container {id} that is not stopped: {word}");
-        return Err(Error::new(ErrorKind::Status, text));
+    // Its maker was killed before it made anything, or undid it.
+    let Some(Remains { state, lost }) = directory.load_remains()? else {
+        return Ok(directory.remove()?);
+    };
+    destroy(directory, &state, context.warn)?;
+    if lost.is_empty() {
+        return Ok(());
     }
-    destroy(directory, &state, context.warn)
+    let text = format!(
+        "container {id} is removed as far as its state.json could be read; it did not say {}",
+        lost.join("; ")
+    );
+    Err(Error::new(ErrorKind::System, text))
 }

@@ -41,7 +41,7 @@ pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
     }
     // Without a pid namespace of its own the others outlive the first process.
     let manager = libcgroups::manager(&state.cgroup);
-    if !state.namespaces.contains(Kind::Pid) {
+    if !state.namespaces().is_ok_and(|kinds| kinds.contains(Kind::Pid)) {
         manager.kill()?;
     }
     if status == Status::Paused {

@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, Result};
 /// # Errors
 /// The container neither runs nor waits to be started.
 pub fn pause(context: &Context, id: &str) -> Result<()> {
-    let (directory, state) = state::load(context, id)?;
+    let (directory, state) = state::load_to_change(context, id)?;
     match state.status(&directory) {
         Status::Running | Status::Created => Ok(libcgroups::manager(&state.cgroup).freeze()?),
         status => {
@@ -24,7 +24,7 @@ pub fn pause(context: &Context, id: &str) -> Result<()> {
 /// # Errors
 /// It is not paused.
 pub fn resume(context: &Context, id: &str) -> Result<()> {
-    let (directory, state) = state::load(context, id)?;
+    let (directory, state) = state::load_to_change(context, id)?;
     match state.status(&directory) {
         Status::Paused => Ok(libcgroups::manager(&state.cgroup).thaw()?),
         _ => Err(Error::new(ErrorKind::Status, "container not paused")),

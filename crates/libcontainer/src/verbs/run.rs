@@ -2,11 +2,10 @@
 
 use anyhow::Context as _;
 
+use crate::Result;
 use crate::request::{self, Context};
-use crate::runtime::end::{destroy, poststart};
+use crate::runtime::end::{destroy_by_id, poststart};
 use crate::runtime::{Console, Waits, bring_up, prepare};
-use crate::state::{self, State};
-use crate::{Error, ErrorKind, Result};
 
 /// Makes a container and runs its program. In the foreground the program's exit code, or 128 and
 /// the signal that ended it; detached, zero as soon as it runs.
@@ -30,16 +29,7 @@ pub fn run(context: &Context, request: &request::Run) -> Result<u8> {
     poststart(context, container.directory, &container.state)?;
     let code = console.wait(&container.child)?;
     if !detach && !request.keep {
-        remove(context, &container.state)?;
+        destroy_by_id(context, &container.state.id)?;
     }
     Ok(code)
-}
-
-/// Somebody may have deleted it meanwhile.
-fn remove(context: &Context, state: &State) -> Result<()> {
-    match state::load(context, &state.id) {
-        Err(Error { kind: ErrorKind::NotFound, .. }) => Ok(()),
-        Ok((directory, state)) => destroy(directory, &state, context.warn),
-        Err(error) => Err(error),
-    }
 }

@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result};
 /// The container is not in the status `created`, has no `process`, or a hook or the program
 /// failed. After a failed hook the container is gone, as the spec's lifecycle says.
 pub fn start(context: &Context, id: &str) -> Result<()> {
-    let (directory, state) = state::load(context, id)?;
+    let (directory, state) = state::load_to_change(context, id)?;
     check(&state, state.status(&directory))?;
     let channel = connect(&directory)?;
     // Whoever removes the socket is the one that starts: there is no second start.
