@@ -3,12 +3,11 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use libsyscall::clone::{Cloned, clone3, exit_now};
-use nix::sched::CloneFlags;
+use libsyscall::clone::{Cloned, Flags, clone3, exit_now};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::report::Report;
-use crate::{Child, Error};
+use crate::{Child, Error, KindSet};
 
 /// Which process has returned from [`Joiner::fork`].
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Joiner {
     /// Those of socketpair(2) and clone3(2).
     pub fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Error> {
         let (reader, writer) = Report::pair()?;
-        Ok(match clone_into(CloneFlags::empty(), cgroup)? {
+        Ok(match clone_into(Flags::NONE, cgroup)? {
             Cloned::Parent { pidfd, .. } => {
                 Forked::Runtime(Expected { report: reader, joiner: pidfd })
             }
@@ -47,13 +46,13 @@ impl Joiner {
         })
     }
 
-    /// Clones the container's process with the namespaces of `flags`, as a child of the runtime.
+    /// Clones the container's process with `new` namespaces, as a child of the runtime.
     /// Returns in that process; the joiner reports it and ends.
     ///
     /// # Errors
     /// Those of clone3(2), in the joiner.
-    pub fn clone_child(&self, flags: CloneFlags) -> Result<(), Error> {
-        match clone_into(flags | CloneFlags::CLONE_PARENT, None)? {
+    pub fn clone_child(&self, new: KindSet) -> Result<(), Error> {
+        match clone_into(new.clone_flags().union(Flags::PARENT), None)? {
             Cloned::Child => Ok(()),
             Cloned::Parent { pid, pidfd } => {
                 let sent = self.report.send_child(pid, &pidfd);
@@ -90,10 +89,6 @@ impl Expected {
 }
 
 /// clone3(2) with namespaces and a cgroup.
-pub(crate) fn clone_into(
-    flags: CloneFlags,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Cloned, Error> {
-    clone3(u64::from(flags.bits() as u32), cgroup)
-        .map_err(Error::call("create the container's first process: clone3"))
+pub(crate) fn clone_into(flags: Flags, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Error> {
+    clone3(flags, cgroup).map_err(Error::call("create the container's first process: clone3"))
 }

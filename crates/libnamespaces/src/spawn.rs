@@ -38,7 +38,7 @@ pub fn spawn(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Spawned, Error> {
     match spawn {
-        Spawn::Direct { clone, .. } => Ok(match clone_into(clone.flags(), cgroup)? {
+        Spawn::Direct { clone, .. } => Ok(match clone_into(clone.clone_flags(), cgroup)? {
             Cloned::Parent { pid, pidfd } => Spawned::Runtime(Child { pid, pidfd }),
             Cloned::Child => Spawned::Init,
         }),
@@ -46,7 +46,7 @@ pub fn spawn(
             Forked::Runtime(expected) => expected.child().map(Spawned::Runtime),
             Forked::Joiner(joiner) => {
                 let cloned = enter((*joiner_joins, *joiner_unshares), namespaces, files)
-                    .and_then(|()| joiner.clone_child(clone.flags()));
+                    .and_then(|()| joiner.clone_child(*clone));
                 match cloned {
                     Ok(()) => Ok(Spawned::Init),
                     Err(error) => joiner.fail(&error),

@@ -11,7 +11,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use anyhow::Context as _;
 use libnamespaces::{Joiner, KindSet, NamespaceFiles};
 use libsyscall::clone::exit_now;
-use nix::sched::CloneFlags;
 
 use super::root::Root;
 use super::{At as _, enter_cgroups, execute, failure_of, new_session, open_terminal, prepare};
@@ -66,7 +65,7 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
     libsyscall::descriptors::close_all_but(3 + exec.preserve_fds, &kept)
         .context("close_range")
         .at(Stage::Program)?;
-    let cloned = joiner.clone_child(CloneFlags::empty()).map_err(anyhow::Error::new);
+    let cloned = joiner.clone_child(KindSet::EMPTY).map_err(anyhow::Error::new);
     cloned.at(Stage::Namespaces)?;
     Ok(master)
 }
