@@ -199,9 +199,9 @@ fn spawn_init(
     let cgroup = cgroup.as_ref().map(|directory| directory.as_fd());
     match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
         Spawned::Runtime(child) => Ok((runtime_end, child)),
-        Spawned::Init => {
+        Spawned::Init(itself) => {
             drop(runtime_end);
-            init::run(Init { plan, files, state, channel: init_end, start })
+            init::run(Init { plan, files, state, channel: init_end, start, itself })
         }
     }
 }

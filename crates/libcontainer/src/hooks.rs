@@ -43,7 +43,7 @@ fn run_one(hook: &Hook, state: &[u8], directory: Option<&Path>) -> anyhow::Resul
     let mut output = memory_file(c"aril-hook-output")?;
     let pidfd = match clone3(Flags::NONE, None).context("clone3")? {
         Cloned::Parent { pidfd, .. } => pidfd,
-        Cloned::Child => {
+        Cloned::Child(_) => {
             let error = execute(hook, input.as_fd(), output.as_fd(), directory);
             let _ = writeln!(output, "{error:#}");
             exit_now(127)

@@ -3,7 +3,8 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use libsyscall::clone::{Cloned, Flags, clone3, exit_now};
+use libsyscall::clone::{Cloned, ClonedChild, Flags, clone3, exit_now};
+use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::report::Report;
@@ -22,6 +23,7 @@ pub enum Forked {
 #[derive(Debug)]
 pub struct Joiner {
     report: Report,
+    itself: ClonedChild,
 }
 
 /// The runtime's end: the child that is to come.
@@ -42,7 +44,7 @@ impl Joiner {
             Cloned::Parent { pidfd, .. } => {
                 Forked::Runtime(Expected { report: reader, joiner: pidfd })
             }
-            Cloned::Child => Forked::Joiner(Self { report: writer }),
+            Cloned::Child(itself) => Forked::Joiner(Self { report: writer, itself }),
         })
     }
 
@@ -51,9 +53,9 @@ impl Joiner {
     ///
     /// # Errors
     /// Those of clone3(2), in the joiner.
-    pub fn clone_child(&self, new: KindSet) -> Result<(), Error> {
+    pub fn clone_child(&self, new: KindSet) -> Result<ClonedChild, Error> {
         match clone_into(new.clone_flags().union(Flags::PARENT), None)? {
-            Cloned::Child => Ok(()),
+            Cloned::Child(child) => Ok(child),
             Cloned::Parent { pid, pidfd } => {
                 let sent = self.report.send_child(pid, &pidfd);
                 exit_now(i32::from(sent.is_err()))
@@ -68,10 +70,12 @@ impl Joiner {
         exit_now(1)
     }
 
-    /// What [`Joiner::clone_child`] needs to find open.
-    #[must_use]
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.report.as_fd()
+    /// [`ClonedChild::close_all_but`] in the joiner, which keeps what it needs itself, too.
+    ///
+    /// # Errors
+    /// Those of close_range(2).
+    pub fn close_all_but(&self, first: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        self.itself.close_all_but(first, &[keep, &[self.report.as_fd()]].concat())
     }
 }
 

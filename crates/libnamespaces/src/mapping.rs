@@ -30,7 +30,7 @@ pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd,
     let step = "make a user namespace for an idmapped mount";
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(Error::call(step))?;
     match clone3(Flags::NEWUSER, None).map_err(Error::call(step))? {
-        Cloned::Child => {
+        Cloned::Child(_) => {
             drop(writer);
             // Until the other side has what it wants, or is dead.
             let _ = rustix::io::read(&reader, &mut [0; 1]);

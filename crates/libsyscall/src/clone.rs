@@ -15,8 +15,32 @@ pub enum Cloned {
         pidfd: OwnedFd,
     },
     /// The new process.
-    Child,
+    Child(ClonedChild),
 }
+
+/// That this process is one which [`clone3`] has made, so that all it holds is its own copy.
+///
+/// Only the child gets it; it is neither made nor copied elsewhere:
+///
+/// ```no_run
+/// use libsyscall::clone::{Cloned, ClonedChild, Flags, clone3};
+/// let child: Option<ClonedChild> = match clone3(Flags::NONE, None).unwrap() {
+///     Cloned::Parent { .. } => None,
+///     Cloned::Child(child) => Some(child),
+/// };
+/// ```
+/// ```compile_fail
+/// use libsyscall::clone::ClonedChild;
+/// let child: ClonedChild = ClonedChild(());
+/// ```
+/// ```compile_fail
+/// use libsyscall::clone::ClonedChild;
+/// fn twice(child: ClonedChild) -> [ClonedChild; 2] {
+///     [child.clone(), child]
+/// }
+/// ```
+#[derive(Debug)]
+pub struct ClonedChild(());
 
 /// What [`clone3`] takes of the flags of clone(2): those that make a namespace, and `CLONE_PARENT`.
 ///
@@ -100,7 +124,7 @@ pub fn clone3(flags: Flags, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
         libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>())
     })?;
     if pid == 0 {
-        return Ok(Cloned::Child);
+        return Ok(Cloned::Child(ClonedChild(())));
     }
     // SAFETY: the kernel has just stored a new descriptor there, which nothing else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

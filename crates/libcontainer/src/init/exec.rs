@@ -60,11 +60,9 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
         let pty = open_terminal(Some(exec.process), &root, false).at(Stage::Terminal)?;
         take_streams(Some(exec.process), pty, &root).at(Stage::Terminal)?
     };
-    let own = [exec.channel.as_fd(), joiner.descriptor()];
+    let own = [exec.channel.as_fd()];
     let kept: Vec<_> = own.into_iter().chain(master.as_ref().map(OwnedFd::as_fd)).collect();
-    libsyscall::descriptors::close_all_but(3 + exec.preserve_fds, &kept)
-        .context("close_range")
-        .at(Stage::Program)?;
+    joiner.close_all_but(3 + exec.preserve_fds, &kept).context("close_range").at(Stage::Program)?;
     let cloned = joiner.clone_child(KindSet::EMPTY).map_err(anyhow::Error::new);
     cloned.at(Stage::Namespaces)?;
     Ok(master)
