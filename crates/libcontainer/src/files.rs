@@ -1,7 +1,7 @@
 //! Open: every file descriptor that init needs, before init exists.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
@@ -226,11 +226,8 @@ impl<'a> IdMaps<'a> {
 
 /// Maps the ids of a detached mount, and with `recursive` of those below.
 pub(crate) fn map_ids(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> anyhow::Result<()> {
-    let change = MountAttributes {
-        set: attribute::IDMAP,
-        user_namespace: u64::try_from(namespace.as_raw_fd())?,
-        ..MountAttributes::default()
-    };
+    let change =
+        MountAttributes { user_namespace: Some(namespace.as_fd()), ..MountAttributes::default() };
     set_attributes(tree.as_fd(), &change, recursive).context(
         "map ids: mount_setattr (EINVAL: the filesystem does not support it, or its ids are mapped \
          already)",
