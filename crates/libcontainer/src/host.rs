@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use caps::{CapSet, CapsHashSet};
 use libcgroups::Layout;
-
-use crate::plan::ALL_CAPABILITIES;
 
 /// Where cgroup hierarchies are mounted by convention (file-hierarchy(7)).
 const USUAL_CGROUPS: &str = "/sys/fs/cgroup";
@@ -32,20 +31,24 @@ impl Host {
     /// # Errors
     /// A file in /proc that cannot be read.
     pub fn probe() -> anyhow::Result<Self> {
-        let permitted = caps::read(None, caps::CapSet::Permitted).context("capget")?;
+        let permitted = caps::read(None, CapSet::Permitted).context("capget")?;
         Ok(Self {
             euid: rustix::process::geteuid().as_raw(),
             in_user_namespace: in_user_namespace()?,
             cgroups: probe_cgroups()?,
-            permitted: permitted.iter().fold(0, |bits, one| bits | one.bitmask()),
+            permitted: bits(&permitted),
         })
     }
 
     /// The capabilities that a process can be given: what the runtime has, or everything in a
     /// user namespace of the container's own (user_namespaces(7)).
-    pub(crate) const fn capabilities(&self, own_user_namespace: bool) -> u64 {
-        if own_user_namespace { ALL_CAPABILITIES } else { self.permitted }
+    pub(crate) fn capabilities(&self, own_user_namespace: bool) -> u64 {
+        if own_user_namespace { bits(&caps::all()) } else { self.permitted }
     }
+}
+
+fn bits(capabilities: &CapsHashSet) -> u64 {
+    capabilities.iter().fold(0, |bits, one| bits | one.bitmask())
 }
 
 /// The initial user namespace maps every id to itself (user_namespaces(7)).

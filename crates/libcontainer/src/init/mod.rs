@@ -23,7 +23,7 @@ use libsyscall::clone::{ClonedChild, exit_now};
 use nix::sched::unshare;
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::SocketFlags;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::files::Files;
@@ -164,7 +164,7 @@ fn enter_namespaces(plan: &Plan, files: &Files, channel: &InitEnd) -> anyhow::Re
         unshare(own.flags()).map_err(from_nix).context("make namespaces: unshare")?;
     }
     if plan.namespaces.new.contains(Kind::Network) {
-        bring_loopback_up()?;
+        libnamespaces::bring_loopback_up()?;
     }
     if let Some(name) = &plan.hostname {
         rustix::system::sethostname(name.to_bytes()).context("hostname: sethostname")?;
@@ -173,15 +173,6 @@ fn enter_namespaces(plan: &Plan, files: &Files, channel: &InitEnd) -> anyhow::Re
         rustix::system::setdomainname(name.to_bytes()).context("domainname: setdomainname")?;
     }
     Ok(())
-}
-
-fn bring_loopback_up() -> anyhow::Result<()> {
-    let (family, kind, flags) = (AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, kind, flags, None)
-        .or_else(|_| rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None))
-        .context("bring up the loopback interface: socket")?;
-    libsyscall::network::bring_loopback_up(socket.as_fd())
-        .context("bring up the loopback interface: SIOCSIFFLAGS")
 }
 
 /// Lets the runtime move network devices here and run its hooks, if there are any.

@@ -4,57 +4,9 @@ use oci_spec::runtime::{Capabilities as Names, Capability, LinuxCapabilities};
 
 use super::{Capabilities, Violations};
 
-/// The capabilities, each at the place of its number (capabilities(7), linux/capability.h).
-const TABLE: [(Capability, &str); 41] = [
-    (Capability::Chown, "CAP_CHOWN"),
-    (Capability::DacOverride, "CAP_DAC_OVERRIDE"),
-    (Capability::DacReadSearch, "CAP_DAC_READ_SEARCH"),
-    (Capability::Fowner, "CAP_FOWNER"),
-    (Capability::Fsetid, "CAP_FSETID"),
-    (Capability::Kill, "CAP_KILL"),
-    (Capability::Setgid, "CAP_SETGID"),
-    (Capability::Setuid, "CAP_SETUID"),
-    (Capability::Setpcap, "CAP_SETPCAP"),
-    (Capability::LinuxImmutable, "CAP_LINUX_IMMUTABLE"),
-    (Capability::NetBindService, "CAP_NET_BIND_SERVICE"),
-    (Capability::NetBroadcast, "CAP_NET_BROADCAST"),
-    (Capability::NetAdmin, "CAP_NET_ADMIN"),
-    (Capability::NetRaw, "CAP_NET_RAW"),
-    (Capability::IpcLock, "CAP_IPC_LOCK"),
-    (Capability::IpcOwner, "CAP_IPC_OWNER"),
-    (Capability::SysModule, "CAP_SYS_MODULE"),
-    (Capability::SysRawio, "CAP_SYS_RAWIO"),
-    (Capability::SysChroot, "CAP_SYS_CHROOT"),
-    (Capability::SysPtrace, "CAP_SYS_PTRACE"),
-    (Capability::SysPacct, "CAP_SYS_PACCT"),
-    (Capability::SysAdmin, "CAP_SYS_ADMIN"),
-    (Capability::SysBoot, "CAP_SYS_BOOT"),
-    (Capability::SysNice, "CAP_SYS_NICE"),
-    (Capability::SysResource, "CAP_SYS_RESOURCE"),
-    (Capability::SysTime, "CAP_SYS_TIME"),
-    (Capability::SysTtyConfig, "CAP_SYS_TTY_CONFIG"),
-    (Capability::Mknod, "CAP_MKNOD"),
-    (Capability::Lease, "CAP_LEASE"),
-    (Capability::AuditWrite, "CAP_AUDIT_WRITE"),
-    (Capability::AuditControl, "CAP_AUDIT_CONTROL"),
-    (Capability::Setfcap, "CAP_SETFCAP"),
-    (Capability::MacOverride, "CAP_MAC_OVERRIDE"),
-    (Capability::MacAdmin, "CAP_MAC_ADMIN"),
-    (Capability::Syslog, "CAP_SYSLOG"),
-    (Capability::WakeAlarm, "CAP_WAKE_ALARM"),
-    (Capability::BlockSuspend, "CAP_BLOCK_SUSPEND"),
-    (Capability::AuditRead, "CAP_AUDIT_READ"),
-    (Capability::Perfmon, "CAP_PERFMON"),
-    (Capability::Bpf, "CAP_BPF"),
-    (Capability::CheckpointRestore, "CAP_CHECKPOINT_RESTORE"),
-];
-
-/// Every capability, as a bit set.
-pub(crate) const ALL: u64 = (1 << TABLE.len()) - 1;
-
 /// The names of all capabilities, by number.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|(_, name)| *name)
+pub fn names() -> impl Iterator<Item = String> {
+    list(u64::MAX).into_iter()
 }
 
 /// The sets that can be had when `available` are the capabilities that can be given at all. The
@@ -71,7 +23,7 @@ pub(crate) fn plan(
         let wanted = names.as_ref().map_or(0, bits);
         let missing = wanted & !limit;
         if missing != 0 {
-            found.warn(format!("{pointer}/{name}: left out {}: {why}", list(missing)));
+            found.warn(format!("{pointer}/{name}: left out {}: {why}", list(missing).join(" ")));
         }
         wanted & limit
     };
@@ -90,14 +42,19 @@ fn bits(names: &Names) -> u64 {
     names.iter().fold(0, |bits, name| bits | bit(*name))
 }
 
+/// oci-spec has the names and caps the numbers.
 fn bit(name: Capability) -> u64 {
-    let number = TABLE.iter().position(|(known, _)| *known == name);
-    number.map_or(0, |number| 1 << number)
+    let name = serde_json::to_value(name).unwrap_or_default();
+    let known = name.as_str().and_then(|name| name.parse().ok());
+    known.map_or(0, |known: caps::Capability| known.bitmask())
 }
 
-fn list(bits: u64) -> String {
-    let names = names().enumerate().filter(|(number, _)| bits & (1 << number) != 0);
-    names.map(|(_, name)| name).collect::<Vec<_>>().join(" ")
+/// The names in a set, by number.
+fn list(bits: u64) -> Vec<String> {
+    let mut all: Vec<_> = caps::all().into_iter().collect();
+    all.sort_unstable_by_key(caps::Capability::index);
+    all.retain(|capability| bits & capability.bitmask() != 0);
+    all.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
@@ -105,16 +62,22 @@ mod tests {
     use oci_spec::runtime::LinuxCapabilities;
     use serde_json::{Value, json};
 
-    use super::{ALL, Capabilities, TABLE, Violations, bit, plan};
+    use super::{Capabilities, Capability, Violations, bit, names, plan};
+
+    const ALL: u64 = (1 << 41) - 1;
 
     #[test]
     fn each_capability_has_the_bit_of_the_kernel() {
         for capability in caps::all() {
-            let (ours, name) = TABLE[usize::from(capability.index())];
-            assert_eq!((bit(ours), name), (capability.bitmask(), capability.to_string().as_str()));
-            assert_eq!(serde_json::to_value(ours).unwrap(), name);
+            let name = capability.to_string();
+            let ours: Capability = serde_json::from_value(Value::from(name.as_str())).unwrap();
+            assert_eq!(bit(ours), capability.bitmask(), "{name}");
         }
-        assert_eq!(ALL, caps::all().iter().fold(0, |bits, one| bits | one.bitmask()));
+        let all: Vec<_> = names().collect();
+        assert_eq!(
+            (all.len(), all[0].as_str(), all[21].as_str()),
+            (41, "CAP_CHOWN", "CAP_SYS_ADMIN")
+        );
     }
 
     fn planned(given: Value, available: u64) -> (Capabilities, Vec<String>) {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use libcgroups::Location;
 use libnamespaces::{IdMapping, Namespaces, NetworkDevice, Spawn};
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
 mod capabilities;
@@ -39,7 +40,6 @@ mod sysctl;
 mod unsupported;
 mod version;
 
-pub(crate) use capabilities::ALL as ALL_CAPABILITIES;
 pub use capabilities::names as capability_names;
 pub(crate) use check::{Violations, token};
 pub use container_path::ContainerPath;
@@ -363,8 +363,8 @@ pub struct Capabilities {
 /// One resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rlimit {
-    /// `RLIMIT_*` as the kernel numbers it.
-    pub resource: u32,
+    /// `RLIMIT_*`.
+    pub resource: Resource,
     /// The name in the config.
     pub name: &'static str,
     /// Soft limit.
