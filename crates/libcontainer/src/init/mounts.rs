@@ -14,7 +14,7 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
 };
 
-use super::root::{Root, Target, attach, file_type};
+use super::root::{Root, Target, attach, file_type, unresolved};
 use crate::files::{CgroupTree, Files, MountFiles, Source, map_ids};
 use crate::plan::{Attributes, ContainerPath, Mount, MountKind, Plan};
 
@@ -119,7 +119,7 @@ fn remount(
 ) -> anyhow::Result<()> {
     let place = match root.find_without_links(mount.destination.as_c_str()) {
         Err(Errno::LOOP) => bail!("remount: a symbolic link is on its path"),
-        found => found.context("open in the root filesystem: openat2")?,
+        found => found.map_err(unresolved).context("open in the root filesystem: openat2")?,
     };
     if !parameters.is_empty() {
         let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
@@ -158,7 +158,7 @@ fn find_place(root: &Root, mount: &Mount, target: Target) -> anyhow::Result<Owne
         Err(Errno::LOOP) => {
             bail!("must be mounted on ordinary directory, but a symbolic link is on its path")
         }
-        Err(errno) => Err(errno).context("openat2"),
+        Err(errno) => Err(unresolved(errno)).context("openat2"),
     }
 }
 
