@@ -45,7 +45,7 @@ pub fn spawn(
         Spawn::Staged { joiner_joins, joiner_unshares, clone, .. } => match Joiner::fork(cgroup)? {
             Forked::Runtime(expected) => expected.child().map(Spawned::Runtime),
             Forked::Joiner(joiner) => {
-                let cloned = enter((*joiner_joins, *joiner_unshares), namespaces, files)
+                let cloned = enter(*joiner_joins, *joiner_unshares, namespaces, files)
                     .and_then(|()| joiner.clone_child(*clone));
                 match cloned {
                     Ok(child) => Ok(Spawned::Init(child)),
@@ -58,7 +58,8 @@ pub fn spawn(
 
 /// Enters and makes namespaces, in the joiner.
 fn enter(
-    (joins, unshares): (KindSet, KindSet),
+    joins: KindSet,
+    unshares: KindSet,
     namespaces: &Namespaces,
     files: &NamespaceFiles,
 ) -> Result<(), Error> {
