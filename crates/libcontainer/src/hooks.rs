@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use libsyscall::clone::{Cloned, clone3, exit_now};
+use libsyscall::clone::{Cloned, Flags, clone3, exit_now};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
@@ -41,9 +41,9 @@ fn run_one(hook: &Hook, state: &[u8], directory: Option<&Path>) -> anyhow::Resul
     input.write_all(state).context("write the state")?;
     input.rewind().context("write the state")?;
     let mut output = memory_file(c"aril-hook-output")?;
-    let pidfd = match clone3(0, None).context("clone3")? {
+    let pidfd = match clone3(Flags::NONE, None).context("clone3")? {
         Cloned::Parent { pidfd, .. } => pidfd,
-        Cloned::Child => {
+        Cloned::Child(_) => {
             let error = execute(hook, input.as_fd(), output.as_fd(), directory);
             let _ = writeln!(output, "{error:#}");
             exit_now(127)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use caps::{CapSet, CapsHashSet};
 use libcgroups::Layout;
 
 /// Where cgroup hierarchies are mounted by convention (file-hierarchy(7)).
@@ -30,7 +31,7 @@ impl Host {
     /// # Errors
     /// A file in /proc that cannot be read.
     pub fn probe() -> anyhow::Result<Self> {
-        let permitted = caps::read(None, caps::CapSet::Permitted).context("capget")?;
+        let permitted = caps::read(None, CapSet::Permitted).context("capget")?;
         Ok(Self {
             euid: rustix::process::geteuid().as_raw(),
             in_user_namespace: in_user_namespace()?,
@@ -46,7 +47,7 @@ impl Host {
     }
 }
 
-fn bits(set: &caps::CapsHashSet) -> u64 {
+fn bits(set: &CapsHashSet) -> u64 {
     set.iter().fold(0, |bits, one| bits | one.bitmask())
 }
 

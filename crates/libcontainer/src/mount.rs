@@ -2,7 +2,7 @@
 //! container.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -125,11 +125,8 @@ pub(crate) fn set_propagation(tree: &OwnedFd, propagation: Propagation) -> anyho
 
 /// Maps the ids of a detached mount, and with `recursive` of those below.
 pub(crate) fn map_ids(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> anyhow::Result<()> {
-    let change = MountAttributes {
-        set: attribute::IDMAP,
-        user_namespace: u64::try_from(namespace.as_raw_fd())?,
-        ..MountAttributes::default()
-    };
+    let change =
+        MountAttributes { user_namespace: Some(namespace.as_fd()), ..MountAttributes::default() };
     set_attributes(tree.as_fd(), &change, recursive).context(
         "map ids: mount_setattr (EINVAL: the filesystem does not support it, or its ids are mapped \
          already)",

@@ -1,7 +1,5 @@
 //! How many clones it takes to make init: a pure table.
 
-use nix::sched::CloneFlags;
-
 use crate::{Kind, KindSet, Namespaces};
 
 /// How init comes into being. Both ways end with one child of the runtime.
@@ -65,14 +63,6 @@ fn only(set: KindSet, kind: Kind) -> KindSet {
 }
 
 impl Spawn {
-    /// The flags of the clone that makes init.
-    #[must_use]
-    pub fn clone_flags(&self) -> CloneFlags {
-        match self {
-            Self::Direct { clone, .. } | Self::Staged { clone, .. } => clone.flags(),
-        }
-    }
-
     /// What init joins itself.
     #[must_use]
     pub const fn init_joins(&self) -> KindSet {

@@ -96,7 +96,8 @@ fn open_checked(joined: &Joined) -> Result<OwnedFd, Error> {
 }
 
 fn enter(kind: Kind, file: &OwnedFd) -> Result<(), Error> {
-    setns(file, kind.flag()).map_err(|errno| Error::Join { kind, errno: from_nix(errno) })
+    setns(file, KindSet::EMPTY.with(kind).flags())
+        .map_err(|errno| Error::Join { kind, errno: from_nix(errno) })
 }
 
 /// Takes uid 0 and gid 0 of the user namespace just entered or made: until then the process has

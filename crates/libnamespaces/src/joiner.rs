@@ -3,12 +3,12 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use libsyscall::clone::{Cloned, clone3, exit_now};
-use nix::sched::CloneFlags;
+use libsyscall::clone::{Cloned, ClonedChild, Flags, clone3, exit_now};
+use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::report::Report;
-use crate::{Child, Error};
+use crate::{Child, Error, KindSet};
 
 /// Which process has returned from [`Joiner::fork`].
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub enum Forked {
 #[derive(Debug)]
 pub struct Joiner {
     report: Report,
+    itself: ClonedChild,
 }
 
 /// The runtime's end: the child that is to come.
@@ -39,22 +40,22 @@ impl Joiner {
     /// Those of socketpair(2) and clone3(2).
     pub fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Error> {
         let (reader, writer) = Report::pair()?;
-        Ok(match clone_into(CloneFlags::empty(), cgroup)? {
+        Ok(match clone_into(Flags::NONE, cgroup)? {
             Cloned::Parent { pidfd, .. } => {
                 Forked::Runtime(Expected { report: reader, joiner: pidfd })
             }
-            Cloned::Child => Forked::Joiner(Self { report: writer }),
+            Cloned::Child(itself) => Forked::Joiner(Self { report: writer, itself }),
         })
     }
 
-    /// Clones the container's process with the namespaces of `flags`, as a child of the runtime.
+    /// Clones the container's process with `new` namespaces, as a child of the runtime.
     /// Returns in that process; the joiner reports it and ends.
     ///
     /// # Errors
     /// Those of clone3(2), in the joiner.
-    pub fn clone_child(&self, flags: CloneFlags) -> Result<(), Error> {
-        match clone_into(flags | CloneFlags::CLONE_PARENT, None)? {
-            Cloned::Child => Ok(()),
+    pub fn clone_child(&self, new: KindSet) -> Result<ClonedChild, Error> {
+        match clone_into(new.clone_flags().union(Flags::PARENT), None)? {
+            Cloned::Child(child) => Ok(child),
             Cloned::Parent { pid, pidfd } => {
                 let sent = self.report.send_child(pid, &pidfd);
                 exit_now(i32::from(sent.is_err()))
@@ -69,10 +70,12 @@ impl Joiner {
         exit_now(1)
     }
 
-    /// What [`Joiner::clone_child`] needs to find open.
-    #[must_use]
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.report.as_fd()
+    /// [`ClonedChild::close_all_but`] in the joiner, which keeps what it needs itself, too.
+    ///
+    /// # Errors
+    /// Those of close_range(2).
+    pub fn close_all_but(&self, first: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        self.itself.close_all_but(first, &[keep, &[self.report.as_fd()]].concat())
     }
 }
 
@@ -90,10 +93,6 @@ impl Expected {
 }
 
 /// clone3(2) with namespaces and a cgroup.
-pub(crate) fn clone_into(
-    flags: CloneFlags,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Cloned, Error> {
-    clone3(u64::from(flags.bits() as u32), cgroup)
-        .map_err(Error::call("create the container's first process: clone3"))
+pub(crate) fn clone_into(flags: Flags, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Error> {
+    clone3(flags, cgroup).map_err(Error::call("create the container's first process: clone3"))
 }

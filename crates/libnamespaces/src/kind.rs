@@ -1,5 +1,6 @@
 //! The kinds of namespace a container has (namespaces(7)), and sets of them.
 
+use libsyscall::clone::Flags;
 use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
@@ -65,19 +66,18 @@ impl Kind {
         }
     }
 
-    /// The `CLONE_NEW*` flag, as clone3(2), unshare(2) and setns(2) take it.
+    /// The `CLONE_NEW*` flag, as clone3(2) takes it.
     #[must_use]
-    pub fn flag(self) -> CloneFlags {
+    pub const fn flag(self) -> Flags {
         match self {
-            Self::User => CloneFlags::CLONE_NEWUSER,
-            Self::Ipc => CloneFlags::CLONE_NEWIPC,
-            Self::Uts => CloneFlags::CLONE_NEWUTS,
-            Self::Network => CloneFlags::CLONE_NEWNET,
-            Self::Pid => CloneFlags::CLONE_NEWPID,
-            // nix lacks the flag (linux/sched.h).
-            Self::Time => CloneFlags::from_bits_retain(0x80),
-            Self::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-            Self::Mount => CloneFlags::CLONE_NEWNS,
+            Self::User => Flags::NEWUSER,
+            Self::Ipc => Flags::NEWIPC,
+            Self::Uts => Flags::NEWUTS,
+            Self::Network => Flags::NEWNET,
+            Self::Pid => Flags::NEWPID,
+            Self::Time => Flags::NEWTIME,
+            Self::Cgroup => Flags::NEWCGROUP,
+            Self::Mount => Flags::NEWNS,
         }
     }
 }
@@ -120,10 +120,17 @@ impl KindSet {
         Kind::ALL.into_iter().filter(move |kind| self.contains(*kind))
     }
 
-    /// The flags of all kinds in the set.
+    /// The flags of all kinds in the set, as clone3(2) takes them.
+    #[must_use]
+    pub fn clone_flags(self) -> Flags {
+        self.iter().map(Kind::flag).fold(Flags::NONE, Flags::union)
+    }
+
+    /// The flags of all kinds in the set, as unshare(2) and setns(2) take them.
     #[must_use]
     pub fn flags(self) -> CloneFlags {
-        self.iter().map(Kind::flag).fold(CloneFlags::empty(), CloneFlags::union)
+        // nix lacks CLONE_NEWTIME.
+        CloneFlags::from_bits_retain(self.clone_flags().bits() as i32)
     }
 }
 
@@ -153,6 +160,8 @@ impl std::fmt::Debug for KindSet {
 
 #[cfg(test)]
 mod tests {
+    use nix::sched::CloneFlags;
+
     use super::{Kind, KindSet};
 
     #[test]
@@ -160,7 +169,8 @@ mod tests {
         let set: KindSet = [Kind::Mount, Kind::Pid].into_iter().collect();
         assert!(set.contains(Kind::Pid) && set.contains(Kind::Mount) && !set.contains(Kind::User));
         assert_eq!(set.iter().collect::<Vec<_>>(), [Kind::Pid, Kind::Mount]);
-        assert_eq!(set.flags(), Kind::Pid.flag() | Kind::Mount.flag());
+        assert_eq!(set.clone_flags(), Kind::Pid.flag().union(Kind::Mount.flag()));
+        assert_eq!(set.flags(), CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS);
         assert!(set.without(Kind::Pid).without(Kind::Mount).is_empty());
     }
 }

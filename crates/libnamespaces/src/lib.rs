@@ -24,4 +24,5 @@ pub use kind::{Kind, KindSet};
 pub use mapping::{user_namespace, write_id_mappings};
 pub use network_device::{MovedDevices, NetworkDevice};
 pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
+pub use route::bring_loopback_up;
 pub use spawn::{Child, Spawned, spawn};

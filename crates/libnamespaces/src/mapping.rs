@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use libsyscall::clone::{Cloned, clone3, exit_now};
+use libsyscall::clone::{Cloned, Flags, clone3, exit_now};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::{Error, IdMapping, Kind, TimeOffset};
+use crate::{Error, IdMapping, TimeOffset};
 
 /// Writes the id mappings, of users and of groups, of the new user namespace of process `pid`.
 ///
@@ -29,9 +29,8 @@ pub fn write_id_mappings(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Re
 pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Error> {
     let step = "make a user namespace for an idmapped mount";
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(Error::call(step))?;
-    let flags = Kind::User.flag().bits() as u32;
-    match clone3(u64::from(flags), None).map_err(Error::call(step))? {
-        Cloned::Child => {
+    match clone3(Flags::NEWUSER, None).map_err(Error::call(step))? {
+        Cloned::Child(_) => {
             drop(writer);
             // Until the other side has what it wants, or is dead.
             let _ = rustix::io::read(&reader, &mut [0; 1]);

@@ -88,7 +88,7 @@ impl MovedDevices {
         let global = before.addresses.iter().filter(|address| address.is_global());
         let addresses: Vec<_> = global.cloned().collect();
         self.moved.push(Moved { index, before });
-        self.container.set_up(index, (new_name, true), &addresses)
+        self.container.set_up(index, new_name, true, &addresses)
     }
 
     /// Leaves them where they are.
@@ -103,7 +103,7 @@ impl Drop for MovedDevices {
             let back = transfer(index, &self.container, &self.host);
             // A better error is on its way already.
             let _ = back.and_then(|index| {
-                self.host.set_up(index, (&before.name, before.is_up), &before.addresses)
+                self.host.set_up(index, &before.name, before.is_up, &before.addresses)
             });
         }
     }
@@ -132,7 +132,8 @@ impl Namespace {
     fn set_up(
         &self,
         index: u32,
-        (name, is_up): (&str, bool),
+        name: &str,
+        is_up: bool,
         addresses: &[Message],
     ) -> Result<(), Errno> {
         self.socket.ask(Message::set_link(index).with_name(name), 0)?;

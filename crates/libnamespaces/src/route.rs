@@ -11,6 +11,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::Error;
+
 /// Types of messages (linux/rtnetlink.h).
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
@@ -26,8 +28,23 @@ const IFA_CACHEINFO: u16 = 6;
 const IFA_F_PERMANENT: u8 = 0x80;
 /// The flag of a link that is up (linux/if.h).
 const IFF_UP: u32 = 1;
+/// The index of the loopback interface, the first one of each namespace (include/net/flow.h,
+/// `LOOPBACK_IFINDEX`).
+const LOOPBACK: u32 = 1;
 /// The kernel's packets are no longer (net/netlink/af_netlink.c, `netlink_dump`).
 const LONGEST_PACKET: usize = 32 * 1024;
+
+/// Brings the loopback interface of the caller's network namespace up.
+///
+/// # Errors
+/// Those of socket(2) and of `RTM_SETLINK`.
+pub fn bring_loopback_up() -> Result<(), Error> {
+    let message = Message::set_link(LOOPBACK).with_state(true);
+    RouteSocket::new()
+        .and_then(|socket| socket.ask(message, 0))
+        .map_err(Error::call("bring up the loopback interface: RTM_SETLINK"))?;
+    Ok(())
+}
 
 /// A message: `struct ifinfomsg` or `struct ifaddrmsg`, then attributes. Both structures have the
 /// index of the device in their second word.
@@ -206,7 +223,7 @@ impl RouteSocket {
 mod tests {
     use netlink_packet_core::{NLM_F_DUMP, Nla as _};
 
-    use super::{IFA_LABEL, Message, RouteSocket};
+    use super::{IFA_LABEL, LOOPBACK, Message, RouteSocket};
 
     /// The kernel's own answers about the loopback interface, which every namespace has.
     #[test]
@@ -214,11 +231,11 @@ mod tests {
         let socket = RouteSocket::new().unwrap();
         let links = socket.ask(Message::get_link("lo"), 0).unwrap();
         assert_eq!(links.len(), 1);
-        assert_eq!(links[0].index(), 1);
+        assert_eq!(links[0].index(), LOOPBACK);
         let missing = socket.ask(Message::get_link("no-such-device"), 0);
         assert_eq!(missing.unwrap_err(), rustix::io::Errno::NODEV);
         let addresses = socket.ask(Message::get_addresses(), NLM_F_DUMP).unwrap();
-        let of_loopback = addresses.iter().filter(|address| address.index() == 1);
+        let of_loopback = addresses.iter().filter(|address| address.index() == LOOPBACK);
         for address in of_loopback {
             assert!(address.is_permanent() && !address.is_global(), "{address:?}");
             let other = address.of_link(7);

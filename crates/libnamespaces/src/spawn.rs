@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use libsyscall::clone::Cloned;
+use libsyscall::clone::{Cloned, ClonedChild};
 use nix::sched::unshare;
 
 use crate::join::from_nix;
@@ -15,7 +15,7 @@ pub enum Spawned {
     /// The caller.
     Runtime(Child),
     /// The new process. It must end by execve(2) or [`exit_now`](libsyscall::clone::exit_now).
-    Init,
+    Init(ClonedChild),
 }
 
 /// The new process as the runtime sees it: its child.
@@ -38,17 +38,17 @@ pub fn spawn(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Spawned, Error> {
     match spawn {
-        Spawn::Direct { clone, .. } => Ok(match clone_into(clone.flags(), cgroup)? {
+        Spawn::Direct { clone, .. } => Ok(match clone_into(clone.clone_flags(), cgroup)? {
             Cloned::Parent { pid, pidfd } => Spawned::Runtime(Child { pid, pidfd }),
-            Cloned::Child => Spawned::Init,
+            Cloned::Child(child) => Spawned::Init(child),
         }),
         Spawn::Staged { joiner_joins, joiner_unshares, clone, .. } => match Joiner::fork(cgroup)? {
             Forked::Runtime(expected) => expected.child().map(Spawned::Runtime),
             Forked::Joiner(joiner) => {
-                let cloned = enter((*joiner_joins, *joiner_unshares), namespaces, files)
-                    .and_then(|()| joiner.clone_child(clone.flags()));
+                let cloned = enter(*joiner_joins, *joiner_unshares, namespaces, files)
+                    .and_then(|()| joiner.clone_child(*clone));
                 match cloned {
-                    Ok(()) => Ok(Spawned::Init),
+                    Ok(child) => Ok(Spawned::Init(child)),
                     Err(error) => joiner.fail(&error),
                 }
             }
@@ -58,7 +58,8 @@ pub fn spawn(
 
 /// Enters and makes namespaces, in the joiner.
 fn enter(
-    (joins, unshares): (KindSet, KindSet),
+    joins: KindSet,
+    unshares: KindSet,
     namespaces: &Namespaces,
     files: &NamespaceFiles,
 ) -> Result<(), Error> {

@@ -96,8 +96,8 @@ pub(crate) fn check(
 ) -> Result<Profile<'_>, Vec<Violation>> {
     let mut found = Violations(Vec::new());
     let default_action = profile.default_action();
-    let errno = ("/defaultErrnoRet", profile.default_errno_ret());
-    let default = found.return_value(default_action, errno);
+    let errno = profile.default_errno_ret();
+    let default = found.return_value(default_action, "/defaultErrnoRet", errno);
     if default_action == LinuxSeccompAction::ScmpActNotify {
         found.add("/defaultAction", default_action, NOTIFY_ALL, "name the calls to be notified of");
     }
@@ -164,7 +164,8 @@ impl Violations {
     fn return_value(
         &mut self,
         action: LinuxSeccompAction,
-        (pointer, errno): (&str, Option<u32>),
+        pointer: &str,
+        errno: Option<u32>,
     ) -> u32 {
         let (base, largest) = match action {
             LinuxSeccompAction::ScmpActErrno => (verdict::ERRNO, Some(LARGEST_ERRNO)),
@@ -237,7 +238,7 @@ impl Violations {
             self.add(format!("/syscalls/{at}/names"), "[]", text, "name a system call");
         }
         let pointer = format!("/syscalls/{at}/errnoRet");
-        let action = self.return_value(rule.action(), (&pointer, rule.errno_ret()));
+        let action = self.return_value(rule.action(), &pointer, rule.errno_ret());
         let arguments = rule.args().as_deref().unwrap_or_default();
         let conditions: Vec<Condition> = arguments
             .iter()

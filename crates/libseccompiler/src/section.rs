@@ -59,37 +59,42 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
 /// names are the last range.
 fn ranges(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) -> Vec<Range> {
     let default = graph.verdict(profile.default);
-    let (end, beyond) = match newest(profile, architecture) {
+    let unnamed = match newest(profile, architecture) {
         Some(newest) if !profile.is_permissive => {
-            (newest + 1, graph.verdict(verdict::ERRNO | architecture.enosys()))
+            let beyond = graph.verdict(verdict::ERRNO | architecture.enosys());
+            Unnamed { default, end: newest + 1, beyond }
         }
-        _ => (0, default),
+        _ => Unnamed { default, end: 0, beyond: default },
     };
     let mut ranges = Vec::new();
     let mut next = 0;
     for (number, cases) in cases(profile, architecture) {
-        ranges.extend(unnamed(next..number, end, (default, beyond)));
+        ranges.extend(unnamed.ranges(next..number));
         let verdict = decision(graph, architecture, cases, default);
         ranges.push(Range { first: number, verdict });
         next = number + 1;
     }
-    ranges.extend(unnamed(next..u32::MAX, end, (default, beyond)));
+    ranges.extend(unnamed.ranges(next..u32::MAX));
     ranges
 }
 
-/// Numbers without a rule: the default below `end`, and what is beyond from there on.
-fn unnamed(
-    numbers: std::ops::Range<u32>,
+/// What numbers without a rule get: the default below `end`, and what is beyond from there on.
+struct Unnamed {
+    default: NodeId,
     end: u32,
-    (default, beyond): (NodeId, NodeId),
-) -> impl Iterator<Item = Range> {
-    let below = Range { first: numbers.start, verdict: default };
-    let above = Range { first: numbers.start.max(end), verdict: beyond };
-    [below, above]
-        .into_iter()
-        .zip([numbers.start..numbers.end.min(end), above.first..numbers.end])
-        .filter(|(_, covered)| !covered.is_empty())
-        .map(|(range, _)| range)
+    beyond: NodeId,
+}
+
+impl Unnamed {
+    fn ranges(&self, numbers: std::ops::Range<u32>) -> impl Iterator<Item = Range> + use<> {
+        let below = Range { first: numbers.start, verdict: self.default };
+        let above = Range { first: numbers.start.max(self.end), verdict: self.beyond };
+        [below, above]
+            .into_iter()
+            .zip([numbers.start..numbers.end.min(self.end), above.first..numbers.end])
+            .filter(|(_, covered)| !covered.is_empty())
+            .map(|(range, _)| range)
+    }
 }
 
 /// The largest number that the profile names, whatever its rules do. Calls that have a multiplexer

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use crate::clone::ClonedChild;
 use crate::{Result, check};
 
 /// How many descriptors are open from `first` on, without a gap.
@@ -23,29 +24,31 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor from `first` but those of `keep`.
-///
-/// Whatever in this process owns one of the others has lost it, and must not be used or dropped
-/// any more: the caller is a process that ends by execve(2) or
-/// [`exit_now`](crate::clone::exit_now), which drop nothing.
-///
-/// # Errors
-/// Those of close_range(2) (Linux 5.9).
-pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
-    kept.sort_unstable();
-    let mut next = first;
-    for fd in kept.into_iter().filter(|fd| *fd >= first) {
-        if next < fd {
-            close_range(next, fd - 1, 0)?;
+impl ClonedChild {
+    /// Closes every descriptor from `first` but those of `keep`.
+    ///
+    /// Whatever in this process owns one of the others has lost it, and must not be used or
+    /// dropped any more. So only a cloned child has this call: what it closes is its copy, and it
+    /// ends by execve(2) or [`exit_now`](crate::clone::exit_now), which drop nothing.
+    ///
+    /// # Errors
+    /// Those of close_range(2) (Linux 5.9).
+    pub fn close_all_but(&self, first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+        kept.sort_unstable();
+        let mut next = first;
+        for fd in kept.into_iter().filter(|fd| *fd >= first) {
+            if next < fd {
+                close_range(next, fd - 1, 0)?;
+            }
+            next = fd + 1;
         }
-        next = fd + 1;
+        close_range(next, u32::MAX, 0)
     }
-    close_range(next, u32::MAX, 0)
 }
 
 fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
-    // SAFETY: the call takes no pointer; what it closes is not used again, as the callers say.
+    // SAFETY: the call takes no pointer; where it closes, a `ClonedChild` answers for the owners.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
     Ok(())
 }

@@ -10,7 +10,7 @@
 use std::arch::{asm, global_asm};
 use std::mem::MaybeUninit;
 
-use crate::mount::{MountAttributes, attribute};
+use crate::mount::{KernelAttributes, attribute};
 
 // What the kernel enters, with the argument count at the top of the stack, which is aligned to 16
 // bytes, and in `rdx` what `_start` passes on to atexit(3) (System V ABI, AMD64 supplement, 3.4.1).
@@ -56,9 +56,9 @@ extern "C" fn execute_read_only(stack: *const usize) {
         return;
     }
     let readonly =
-        MountAttributes { set: attribute::RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
+        KernelAttributes { set: attribute::RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
     let (tree, empty, flags) = (tree as usize, c"".as_ptr() as usize, libc::AT_EMPTY_PATH as usize);
-    let (attributes, size) = (&raw const readonly as usize, size_of::<MountAttributes>());
+    let (attributes, size) = (&raw const readonly as usize, size_of::<KernelAttributes>());
     // SAFETY: `empty` is a C string, `attributes` a struct mount_attr of `size` bytes.
     let set = unsafe { call(libc::SYS_mount_setattr, [tree, empty, flags, attributes, size]) };
     if set != 0 {

@@ -24,24 +24,33 @@ pub mod attribute {
     pub const STRICTATIME: u64 = 0x20;
     /// No access times of directories.
     pub const NODIRATIME: u64 = 0x80;
-    /// Ids are mapped by a user namespace.
-    pub const IDMAP: u64 = 0x10_0000;
     /// No symbolic links are followed.
     pub const NOSYMFOLLOW: u64 = 0x20_0000;
 }
 
 /// Changes of one mount or a tree of mounts.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MountAttributes {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MountAttributes<'a> {
     /// [`attribute`] bits to set.
     pub set: u64,
     /// [`attribute`] bits to clear, first.
     pub clear: u64,
     /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`; zero leaves it.
     pub propagation: u64,
-    /// User namespace for [`attribute::IDMAP`].
-    pub user_namespace: u64,
+    /// Maps ids by this user namespace (`MOUNT_ATTR_IDMAP`).
+    pub user_namespace: Option<BorrowedFd<'a>>,
+}
+
+/// `MOUNT_ATTR_IDMAP` (linux/mount.h).
+const IDMAP: u64 = 0x10_0000;
+
+/// `struct mount_attr` (linux/mount.h).
+#[repr(C)]
+pub(crate) struct KernelAttributes {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+    pub(crate) propagation: u64,
+    pub(crate) user_namespace: u64,
 }
 
 /// Changes the mount at `mount`, a descriptor of its root, with everything below it if `recursive`.
@@ -50,19 +59,28 @@ pub struct MountAttributes {
 /// Those of mount_setattr(2).
 pub fn set_attributes(
     mount: BorrowedFd<'_>,
-    attributes: &MountAttributes,
+    attributes: &MountAttributes<'_>,
     recursive: bool,
 ) -> Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the path is an empty C string, `attributes` is a mount_attr of the size given.
+    let MountAttributes { set, clear, propagation, user_namespace } = *attributes;
+    let attributes = KernelAttributes {
+        set: set | user_namespace.map_or(0, |_| IDMAP),
+        clear,
+        propagation,
+        // Without one no descriptor's number: zero would be one.
+        user_namespace: user_namespace.map_or(u64::MAX, |file| file.as_raw_fd() as u64),
+    };
+    // SAFETY: the path is an empty C string, `attributes` is a mount_attr of the size given; both
+    // are only read.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            std::ptr::from_ref(attributes),
-            size_of::<MountAttributes>(),
+            &raw const attributes,
+            size_of::<KernelAttributes>(),
         )
     })?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-use crate::{Result, check};
+use crate::{Errno, Result, check};
 
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: the call returns a notification descriptor.
 pub const NEW_LISTENER: u32 = 1 << 3;
@@ -12,18 +12,41 @@ pub const NEW_LISTENER: u32 = 1 << 3;
 ///
 /// # Errors
 /// Those of seccomp(2): `EINVAL` for a program the kernel refuses, `EACCES` without
-/// no_new_privs and `CAP_SYS_ADMIN`.
+/// no_new_privs and `CAP_SYS_ADMIN`, `ESRCH` if one of the threads cannot have the filter.
 pub fn set_filter(program: &[u8], flags: u32) -> Result<Option<OwnedFd>> {
-    let length = u16::try_from(program.len() / 8).map_err(|_| crate::Errno::INVAL)?;
-    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    let (instructions, rest) = program.as_chunks::<8>();
+    let length = u16::try_from(instructions.len()).map_err(|_| Errno::INVAL)?;
+    if !rest.is_empty() {
+        return Err(Errno::INVAL);
+    }
+    let filter = instructions.as_ptr().cast_mut().cast();
+    let program = libc::sock_fprog { len: length, filter };
     // SAFETY: the kernel copies `len` instructions of 8 bytes from `filter` byte by byte and
     // writes nothing there.
     let result = check(unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     })?;
-    if flags & NEW_LISTENER == 0 {
-        return Ok(None);
+    if flags & NEW_LISTENER != 0 {
+        // SAFETY: with this flag the result is a new descriptor that nothing else owns: the kernel
+        // takes no TSYNC beside it without TSYNC_ESRCH, by which no thread's id is returned.
+        return Ok(Some(unsafe { OwnedFd::from_raw_fd(result as RawFd) }));
     }
-    // SAFETY: with this flag the result is a new descriptor that nothing else owns.
-    Ok(Some(unsafe { OwnedFd::from_raw_fd(result as RawFd) }))
+    // The id of the thread that made SECCOMP_FILTER_FLAG_TSYNC fail; no filter is installed then.
+    if result != 0 {
+        return Err(Errno::SRCH);
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::set_filter;
+    use crate::Errno;
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        for bytes in [0, 7, 9, 8 * 0x1_0000] {
+            assert_eq!(set_filter(&vec![0; bytes], 0).unwrap_err(), Errno::INVAL, "{bytes}");
+        }
+    }
 }

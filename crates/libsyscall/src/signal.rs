@@ -1,6 +1,8 @@
 //! Signal dispositions and the signal mask of a process that is about to become another program.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::sys::signal::SigSet;
 
 use crate::{Errno, Result, check};
 
@@ -9,7 +11,7 @@ use crate::{Errno, Result, check};
 /// nohup(1)), and what is blocked.
 ///
 /// # Errors
-/// Those of sigprocmask(2).
+/// Those of pthread_sigmask(3).
 pub fn reset() -> Result<()> {
     // The kernel's `struct sigaction`: SIG_DFL, no flags, no restorer, an empty mask. The C library's
     // function would pass over the two signals that it uses itself.
@@ -21,17 +23,11 @@ pub fn reset() -> Result<()> {
         // no handler.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of::<u64>()) };
     }
-    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the call initializes the set it is given.
-    check(libc::c_long::from(unsafe { libc::sigemptyset(none.as_mut_ptr()) }))?;
-    // SAFETY: the set was just initialized; the old mask is not asked for.
-    let result =
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
-    check(libc::c_long::from(result))?;
-    Ok(())
+    SigSet::empty().thread_set_mask().map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
-/// Sends any signal, real-time ones too, to the process of a pidfd (pidfd_send_signal(2)).
+/// Sends any signal to the process of a pidfd (pidfd_send_signal(2)). rustix's takes no real-time
+/// signals: those need an unsafe conversion.
 ///
 /// # Errors
 /// Those of the call; `ESRCH` when the process has ended.
@@ -47,49 +43,4 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
         )
     })?;
     Ok(())
-}
-
-/// A signalfd(2) for every signal, all of them blocked.
-#[derive(Debug)]
-pub struct SignalFile(OwnedFd);
-
-impl SignalFile {
-    /// Blocks every signal of the calling thread and opens a file of them.
-    ///
-    /// # Errors
-    /// Those of sigprocmask(2) and signalfd(2).
-    pub fn block_all() -> Result<Self> {
-        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: the call initializes the set it is given.
-        check(libc::c_long::from(unsafe { libc::sigfillset(all.as_mut_ptr()) }))?;
-        // SAFETY: the set was just initialized; the old mask is not asked for.
-        let result =
-            unsafe { libc::sigprocmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
-        check(libc::c_long::from(result))?;
-        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-        // SAFETY: the set is initialized and only read.
-        let fd = check(libc::c_long::from(unsafe { libc::signalfd(-1, all.as_ptr(), flags) }))?;
-        // SAFETY: the call has returned a new descriptor that nothing else owns.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
-    }
-
-    /// The next signal that is pending; nothing when there is none.
-    ///
-    /// # Errors
-    /// Those of read(2).
-    pub fn next(&self) -> Result<Option<i32>> {
-        let mut record = [0; size_of::<libc::signalfd_siginfo>()];
-        match rustix::io::read(&self.0, &mut record) {
-            // The number is the first field of the record.
-            Ok(_) => Ok(Some(i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))),
-            Err(Errno::AGAIN) => Ok(None),
-            Err(errno) => Err(errno),
-        }
-    }
-}
-
-impl AsFd for SignalFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }

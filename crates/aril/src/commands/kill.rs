@@ -2,18 +2,17 @@
 
 use anyhow::bail;
 use libcontainer::Context;
+use nix::sys::signal::Signal;
 
 use crate::arguments::Kill;
 
-/// Signals by number, from 1 (signal(7), x86 and ARM).
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+/// Other names of some signals (signal(7)).
+const ALIASES: [(&str, Signal); 4] = [
+    ("IOT", Signal::SIGABRT),
+    ("CLD", Signal::SIGCHLD),
+    ("POLL", Signal::SIGIO),
+    ("UNUSED", Signal::SIGSYS),
 ];
-/// Other names of some of them.
-const ALIASES: [(&str, i32); 5] =
-    [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31), ("RTMIN", FIRST_REAL_TIME)];
 /// `SIGRTMIN` and `SIGRTMAX` of the C library.
 const FIRST_REAL_TIME: i32 = 34;
 const LAST_REAL_TIME: i32 = 64;
@@ -32,17 +31,21 @@ fn number(text: &str) -> Option<i32> {
     }
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let offset = |prefix: &str| name.strip_prefix(prefix)?.parse::<i32>().ok();
-    let real_time = offset("RTMIN+")
-        .map(|more| FIRST_REAL_TIME + more)
-        .or_else(|| offset("RTMAX-").map(|less| LAST_REAL_TIME - less))
-        .or_else(|| (name == "RTMAX").then_some(LAST_REAL_TIME));
-    NAMES
-        .iter()
-        .position(|known| *known == name)
-        .map(|at| at as i32 + 1)
-        .or_else(|| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, number)| *number))
-        .or_else(|| real_time.filter(|number| (FIRST_REAL_TIME..=LAST_REAL_TIME).contains(number)))
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, signal)| *signal);
+    let named = alias.or_else(|| format!("SIG{name}").parse().ok());
+    named.map(|signal| signal as i32).or_else(|| real_time(name))
+}
+
+fn real_time(name: &str) -> Option<i32> {
+    let offset = |prefix: &str| name.strip_prefix(prefix)?.parse::<u8>().ok().map(i32::from);
+    let number = match name {
+        "RTMIN" => Some(FIRST_REAL_TIME),
+        "RTMAX" => Some(LAST_REAL_TIME),
+        _ => offset("RTMIN+")
+            .map(|more| FIRST_REAL_TIME + more)
+            .or_else(|| offset("RTMAX-").map(|less| LAST_REAL_TIME - less)),
+    };
+    number.filter(|number| (FIRST_REAL_TIME..=LAST_REAL_TIME).contains(number))
 }
 
 #[cfg(test)]
@@ -57,12 +60,15 @@ mod tests {
             ("SIGKILL", 9),
             ("sigterm", 15),
             ("SYS", 31),
+            ("sigcld", 17),
+            ("SIGPOLL", 29),
+            ("SIGRTMIN", 34),
             ("RTMIN+3", 37),
             ("RTMAX", 64),
         ] {
             assert_eq!(number(text), Some(expected), "{text}");
         }
-        for text in ["", "FOO", "-1", "65", "RTMIN+40", "SIG"] {
+        for text in ["", "FOO", "-1", "65", "RTMIN+40", "RTMIN+2147483647", "SIG"] {
             assert_eq!(number(text), None, "{text}");
         }
     }

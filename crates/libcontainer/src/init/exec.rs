@@ -10,9 +10,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Context as _;
 use libcgroups::Entry;
-use libnamespaces::{Joiner, NamespaceFiles};
+use libnamespaces::{Joiner, KindSet, NamespaceFiles};
 use libsyscall::clone::exit_now;
-use nix::sched::CloneFlags;
 
 use super::failure::{At as _, failure_of};
 use super::root::Root;
@@ -57,12 +56,11 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
         let pty = open_terminal(Some(&exec.plan.process), &root, false).at(Stage::Terminal)?;
         take_streams(Some(&exec.plan.process), pty, &root).at(Stage::Terminal)?
     };
-    let own = [exec.channel.as_fd(), joiner.descriptor()];
+    let own = [exec.channel.as_fd()];
     let kept: Vec<_> = own.into_iter().chain(master.as_ref().map(OwnedFd::as_fd)).collect();
-    libsyscall::descriptors::close_all_but(3 + exec.plan.preserve_fds, &kept)
-        .context("close_range")
-        .at(Stage::Program)?;
-    let cloned = joiner.clone_child(CloneFlags::empty()).map_err(anyhow::Error::new);
+    let close = joiner.close_all_but(3 + exec.plan.preserve_fds, &kept);
+    close.context("close_range").at(Stage::Program)?;
+    let cloned = joiner.clone_child(KindSet::EMPTY).map_err(anyhow::Error::new);
     cloned.at(Stage::Namespaces)?;
     Ok(master)
 }

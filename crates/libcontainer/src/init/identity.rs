@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use rustix::fs::OFlags;
-use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Gid, Rlimit, Uid, set_dumpable_behavior, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::root::Root;
@@ -34,7 +34,9 @@ pub(crate) fn take_on(
         })?;
     }
     for limit in &process.rlimits {
-        libsyscall::rlimit::set(limit.resource, limit.soft, limit.hard).with_context(|| {
+        // RLIM_INFINITY is the greatest number (prlimit(2)), and none of its own.
+        let new = Rlimit { current: Some(limit.soft), maximum: Some(limit.hard) };
+        setrlimit(limit.resource, new).with_context(|| {
             format!(
                 "process.rlimits {} soft {} hard {}: setrlimit",
                 limit.name, limit.soft, limit.hard

@@ -21,7 +21,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
 use libnamespaces::Kind;
-use libsyscall::clone::exit_now;
+use libsyscall::clone::{ClonedChild, exit_now};
 use rustix::fs::Mode;
 
 pub(crate) use exec::{Exec, run_exec};
@@ -50,6 +50,8 @@ pub(crate) struct Init<'a> {
     pub channel: InitEnd,
     /// The socket at which it waits for `start`, with `create`.
     pub start: Option<OwnedFd>,
+    /// That it is a process of its own.
+    pub itself: ClonedChild,
 }
 
 /// Runs init; its failure goes to whoever waits: the runtime, or `start`.
@@ -80,7 +82,7 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     take_terminal(master, &init.channel).at(Stage::Terminal)?;
     rustix::process::umask(inherited_mask);
     let kept = [Some(init.channel.as_fd()), init.start.as_ref().map(OwnedFd::as_fd)];
-    let_go_of_host(&root, kept, plan.preserve_fds).at(Stage::Program)?;
+    let_go_of_host(&init.itself, &root, kept, plan.preserve_fds).at(Stage::Program)?;
     let program = prepare(plan.process.as_ref(), &plan.confinement, &root)?;
     wait_for_start(init).at(Stage::Program)?;
     run_hooks(&plan.hooks.start_container, init.state, Status::Created).at(Stage::StartHooks)?;
@@ -169,13 +171,14 @@ fn take_terminal(master: Option<OwnedFd>, channel: &InitEnd) -> anyhow::Result<(
 /// its interpreter and the startContainer hooks. Close-on-exec comes too late, since execve(2)
 /// opens them first (CVE-2024-21626). Nothing of [`Files`] is used or dropped any more.
 fn let_go_of_host(
+    itself: &ClonedChild,
     root: &Root,
     sockets: [Option<BorrowedFd<'_>>; 2],
     preserve_fds: u32,
 ) -> anyhow::Result<()> {
     root.forget();
     let kept: Vec<_> = sockets.into_iter().flatten().chain([root.as_fd()]).collect();
-    libsyscall::descriptors::close_all_but(3 + preserve_fds, &kept).context("close_range")
+    itself.close_all_but(3 + preserve_fds, &kept).context("close_range")
 }
 
 /// The program's path and environment, found and checked with its identity taken on.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 
 use super::cgroup_mounts::mount_cgroups;
-use super::root::{Root, Target};
+use super::root::{Root, Target, unresolved};
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
     attach, change, configure, explained, file_type, map_ids, new_filesystem, set_propagation,
@@ -119,7 +119,7 @@ fn remount(
 ) -> anyhow::Result<()> {
     let place = match root.find_without_links(mount.destination.as_c_str()) {
         Err(Errno::LOOP) => bail!("remount: a symbolic link is on its path"),
-        found => found.context("open in the root filesystem: openat2")?,
+        found => found.map_err(unresolved).context("open in the root filesystem: openat2")?,
     };
     if !parameters.is_empty() {
         let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
@@ -158,7 +158,7 @@ fn find_place(root: &Root, mount: &Mount, target: Target) -> anyhow::Result<Owne
         Err(Errno::LOOP) => {
             bail!("must be mounted on ordinary directory, but a symbolic link is on its path")
         }
-        Err(errno) => Err(errno).context("openat2"),
+        Err(errno) => Err(unresolved(errno)).context("openat2"),
     }
 }
 

@@ -1,11 +1,8 @@
 //! The namespaces that init itself enters or makes, and what is set in new ones.
 
-use std::os::fd::AsFd as _;
-
 use anyhow::Context as _;
 use libnamespaces::Kind;
 use nix::sched::unshare;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::failure::from_nix;
 use crate::files::Files;
@@ -27,7 +24,7 @@ pub(super) fn enter_namespaces(
         unshare(own.flags()).map_err(from_nix).context("make namespaces: unshare")?;
     }
     if plan.namespaces.new.contains(Kind::Network) {
-        bring_loopback_up()?;
+        libnamespaces::bring_loopback_up()?;
     }
     if let Some(name) = &plan.hostname {
         rustix::system::sethostname(name.to_bytes()).context("hostname: sethostname")?;
@@ -36,13 +33,4 @@ pub(super) fn enter_namespaces(
         rustix::system::setdomainname(name.to_bytes()).context("domainname: setdomainname")?;
     }
     Ok(())
-}
-
-fn bring_loopback_up() -> anyhow::Result<()> {
-    let (family, kind, flags) = (AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, kind, flags, None)
-        .or_else(|_| rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None))
-        .context("bring up the loopback interface: socket")?;
-    libsyscall::network::bring_loopback_up(socket.as_fd())
-        .context("bring up the loopback interface: SIOCSIFFLAGS")
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, stat};
 use rustix::io::Errno;
 
-use super::root::Root;
+use super::root::{Root, unresolved};
 use crate::plan::Process;
 
 /// Where execvp(3) looks when the environment has no PATH.
@@ -21,7 +21,7 @@ const LARGEST_PASSWD: usize = 1 << 20;
 pub(crate) fn enter_directory(process: &Process, root: &Root) -> anyhow::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let entered = root.open(process.cwd.as_c_str(), flags).and_then(rustix::process::fchdir);
-    entered.with_context(|| format!("process.cwd {}: chdir", process.cwd))
+    entered.map_err(unresolved).with_context(|| format!("process.cwd {}: chdir", process.cwd))
 }
 
 /// The program's path, found as execvp(3) would, with the rights of the program's user. The words

@@ -104,21 +104,16 @@ impl Root {
     }
 
     fn resolve(&self, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-        loop {
-            // EAGAIN: something was renamed meanwhile and the kernel cannot tell whether the walk
-            // left the root (openat2(2)).
-            match openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        settled(|| openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
     }
 
     /// A handle on `path`, which is made, with its parents, if it is missing.
     pub(crate) fn ensure(&self, path: &ContainerPath, target: Target) -> anyhow::Result<OwnedFd> {
         match self.find(path) {
             Err(Errno::NOENT) => {}
-            result => return result.context("open in the root filesystem: openat2"),
+            result => {
+                return result.map_err(unresolved).context("open in the root filesystem: openat2");
+            }
         }
         if target == Target::Directory {
             return self.make_directories(path);
@@ -137,7 +132,7 @@ impl Root {
     ) -> anyhow::Result<OwnedFd> {
         match self.open(path.as_c_str(), PATH | OFlags::NOFOLLOW) {
             Err(Errno::NOENT) => self.ensure(path, target),
-            result => result.context("open in the root filesystem: openat2"),
+            result => result.map_err(unresolved).context("open in the root filesystem: openat2"),
         }
     }
 
@@ -176,7 +171,11 @@ impl Root {
         let mut directory = loop {
             match self.open(&CString::new(existing.as_os_str().as_bytes())?, PATH) {
                 Err(Errno::NOENT) => {}
-                result => break result.context("open in the root filesystem: openat2")?,
+                result => {
+                    break result
+                        .map_err(unresolved)
+                        .context("open in the root filesystem: openat2")?;
+                }
             }
             let Some(Component::Normal(name)) = existing.components().next_back() else {
                 bail!("make {path}: \"..\" after a directory that does not exist");
@@ -204,5 +203,56 @@ impl Root {
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// How often a path is looked up. While other processes did nothing but rename, paths with eight `..`
+/// needed five look-ups at most, and one with 800 some thousand.
+const LOOKUPS: usize = 1000;
+
+/// The first result of `look_up` that is neither `EINTR` nor `EAGAIN`, by which the kernel says that
+/// something on the machine was renamed or mounted meanwhile, so that it cannot tell whether a `..`
+/// has left the directory (openat2(2)). Whoever renames without end ends the attempts.
+pub(super) fn settled(look_up: impl FnMut() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    let unsettled = |result: &_| matches!(result, Err(Errno::AGAIN | Errno::INTR));
+    let mut results = std::iter::repeat_with(look_up).take(LOOKUPS);
+    results.find(|result| !unsettled(result)).unwrap_or(Err(Errno::AGAIN))
+}
+
+/// Why a path below the root cannot be opened.
+pub(super) fn unresolved(errno: Errno) -> anyhow::Error {
+    let error = anyhow::Error::new(errno);
+    match errno {
+        Errno::AGAIN => error.context(format!(
+            "each of {LOOKUPS} times something on this machine was renamed or mounted meanwhile; try \
+             again"
+        )),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::{LOOKUPS, Root, settled, unresolved};
+
+    #[test]
+    fn a_path_is_looked_up_again_but_not_for_ever() {
+        let root = Root::own().unwrap();
+        let mut errors = vec![Errno::INTR, Errno::AGAIN];
+        let found = settled(|| match errors.pop() {
+            Some(errno) => Err(errno),
+            None => root.open(c"/", super::PATH),
+        });
+        assert!(found.is_ok());
+        let mut count = 0;
+        let found = settled(|| {
+            count += 1;
+            Err(Errno::AGAIN)
+        });
+        assert_eq!((found.unwrap_err(), count), (Errno::AGAIN, LOOKUPS));
+        let text = format!("{:#}", unresolved(Errno::AGAIN));
+        assert!(text.contains("each of 1000 times something"), "{text}");
     }
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::mounts::ReadOnlyLater;
-use super::root::Root;
+use super::root::{Root, settled, unresolved};
 use crate::files::Files;
 use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem};
 use crate::plan::{Attributes, ContainerPath, Plan};
@@ -59,7 +59,8 @@ fn write_sysctl(sysctl: &[(String, String)]) -> anyhow::Result<()> {
         let below = Path::new("sys").join(path);
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        openat2(&procfs, &below, flags, Mode::empty(), resolve)
+        settled(|| openat2(&procfs, &below, flags, Mode::empty(), resolve))
+            .map_err(unresolved)
             .context("open")
             .and_then(|file| rustix::io::write(file, value.as_bytes()).context("write"))
             .with_context(|| {
@@ -74,7 +75,7 @@ fn find(root: &Root, path: &ContainerPath) -> anyhow::Result<Option<OwnedFd>> {
     match root.find(path) {
         Ok(place) => Ok(Some(place)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(errno) => Err(errno).context("openat2"),
+        Err(errno) => Err(unresolved(errno)).context("openat2"),
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::devices::is_character_device;
-use super::root::{Root, Target};
+use super::root::{Root, Target, unresolved};
 use crate::mount::{attach, file_type};
 use crate::plan::{ContainerPath, Terminal};
 
@@ -53,7 +53,7 @@ impl Pty {
         let place = match root.find_without_links(path.as_c_str()) {
             Err(Errno::LOOP) => bail!("/dev/console: a symbolic link is on its path"),
             Err(Errno::NOENT) => root.ensure(&path, Target::File)?,
-            result => result.context("/dev/console: openat2")?,
+            result => result.map_err(unresolved).context("/dev/console: openat2")?,
         };
         let kind = file_type(&place)?;
         ensure!(

@@ -130,9 +130,9 @@ fn apply(
     let cgroup = files.cgroup_entry.at_clone();
     let child = match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
         Spawned::Runtime(child) => child,
-        Spawned::Init => {
+        Spawned::Init(itself) => {
             drop(runtime_end);
-            init::run(Init { plan, files, state, channel: init_end, start })
+            init::run(Init { plan, files, state, channel: init_end, start, itself })
         }
     };
     // What was opened is init's alone now; its end of the channel too, or its death would not be

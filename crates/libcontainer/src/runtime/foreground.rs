@@ -4,7 +4,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
 use libnamespaces::Child;
-use libsyscall::signal::SignalFile;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
@@ -12,13 +13,13 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use super::relay::Relay;
 
 /// Signals that are not passed on: they are about the runtime's own terminal and children.
-const CHILD: i32 = 17;
-const URGENT: i32 = 23;
-const WINDOW_CHANGED: i32 = 28;
+const CHILD: i32 = Signal::SIGCHLD as i32;
+const URGENT: i32 = Signal::SIGURG as i32;
+const WINDOW_CHANGED: i32 = Signal::SIGWINCH as i32;
 
 /// The runtime's side of a program in the foreground.
 pub(crate) struct Foreground {
-    signals: SignalFile,
+    signals: SignalFd,
     relay: Option<Relay>,
 }
 
@@ -26,7 +27,12 @@ impl Foreground {
     /// Blocks all signals, so that none is lost between now and [`Foreground::wait`]; children
     /// must unblock them.
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self { signals: SignalFile::block_all().context("signalfd")?, relay: None })
+        let (all, flags) = (SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        let signals = all.thread_block().and_then(|()| SignalFd::with_flags(&all, flags));
+        Ok(Self {
+            signals: signals.map_err(std::io::Error::from).context("signalfd")?,
+            relay: None,
+        })
     }
 
     /// Shows the terminal with the master `master` on the runtime's own standard streams.
@@ -80,8 +86,9 @@ impl Foreground {
     }
 
     fn take_signals(&self, child: &Child) -> anyhow::Result<()> {
-        while let Some(signal) = self.signals.next().context("read the signalfd")? {
-            match signal {
+        let next = || self.signals.read_signal().map_err(std::io::Error::from);
+        while let Some(record) = next().context("read the signalfd")? {
+            match record.ssi_signo.cast_signed() {
                 CHILD => reap_others(child),
                 WINDOW_CHANGED if self.relay.is_some() => {
                     self.relay.iter().for_each(Relay::copy_window_size);

@@ -8,8 +8,7 @@ use crate::request::Context;
 use crate::state::{self, State, Status};
 use crate::{Error, Result};
 
-/// `SIGKILL`.
-const KILL: i32 = 9;
+const KILL: i32 = rustix::process::Signal::KILL.as_raw();
 
 /// Sends `signal` to the container's first process, or with `all` to every process of it
 /// (runtime-spec, runtime.md, "Kill").

@@ -59,6 +59,7 @@ fn bits(names: &Names) -> u64 {
     names.iter().fold(0, |bits, name| bits | bit(*name))
 }
 
+/// oci-spec has the names and caps the numbers.
 fn bit(name: Capability) -> u64 {
     let known = format!("CAP_{name}").parse::<caps::Capability>();
     known.map_or(0, |capability| capability.bitmask())

@@ -8,8 +8,8 @@ use crate::plan::Violations;
 /// One resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rlimit {
-    /// `RLIMIT_*` as the kernel numbers it.
-    pub resource: u32,
+    /// `RLIMIT_*`.
+    pub resource: Resource,
     /// The name in the config.
     pub name: &'static str,
     /// Soft limit.
@@ -22,7 +22,7 @@ pub(crate) fn plan(given: &[PosixRlimit], pointer: &str, found: &mut Violations)
     let mut limits: Vec<Rlimit> = Vec::new();
     for (index, limit) in given.iter().enumerate() {
         let (resource, name) = resource(limit.typ());
-        let (resource, soft, hard) = (resource as u32, limit.soft(), limit.hard());
+        let (soft, hard) = (limit.soft(), limit.hard());
         if limits.iter().any(|other| other.resource == resource) {
             let rule = "a type must not be listed twice (config.md, \"POSIX process\")";
             found.add(&format!("{pointer}/{index}/type"), name, rule, "remove one of the entries");
@@ -37,7 +37,7 @@ pub(crate) fn plan(given: &[PosixRlimit], pointer: &str, found: &mut Violations)
     limits
 }
 
-/// The kernel's number, which differs between architectures, and the name.
+/// The resource, whose number differs between architectures, and the name.
 const fn resource(name: PosixRlimitType) -> (Resource, &'static str) {
     match name {
         PosixRlimitType::RlimitCpu => (Resource::Cpu, "RLIMIT_CPU"),
