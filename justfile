@@ -13,9 +13,9 @@ check:
 test:
     hack/test
 
-# Container tests of one view: host, v1 or v2; those whose name has FILTER.
-container VIEW="host" FILTER="":
-    hack/test --view {{VIEW}} {{FILTER}}
+# Container tests of a debug build: those whose name has NAME, in one view (host, v1 or v2).
+container NAME="" VIEW="host":
+    hack/test --view {{VIEW}} {{NAME}}
 
 # Two containers side by side, and what each sees.
 quickstart:

@@ -1,14 +1,15 @@
 //! Container tests: they drive the runtime binary named by `$RUNTIME`, as root, on this kernel.
 //!
-//! `integration_tests [--view host|v1|v2] [--differences FILE] [FILTER...]`. A test runs if its
-//! name contains one of the filters. A test named in FILE is expected to fail, in the way and for
-//! the rule given there; one that passes all the same is a failure. Skips say why. The tests run
-//! in namespaces of their own, and the machine is compared before and after: that counts as tests,
-//! too. The last line is `N passed, N failed, N skipped`.
+//! `integration_tests [--view host|v1|v2] [--differences FILE] [NAME...]`, and flags of libtest
+//! ([`arguments`]). A test runs if its name contains one of the names. A test named in FILE is
+//! expected to fail, in the way and for the rule given there; one that passes all the same is a
+//! failure. Skips say why. The tests run in namespaces of their own, and the machine is compared
+//! before and after: that counts as tests, too. The last line is `N passed, N failed, N skipped`.
 //!
 //! `integration_tests --hostile ...` is the hostile program that some tests run in a container.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
+mod arguments;
 mod cases;
 mod command;
 mod config;
@@ -23,33 +24,26 @@ mod removal;
 mod suite;
 mod view;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use clap::Parser as _;
 
+use arguments::Arguments;
 use container::{Runtime, Skip};
 use differences::Differences;
 use isolation::Role;
 use suite::{Case, Totals};
-use view::View;
-
-/// The command line.
-struct Request {
-    view: View,
-    differences: Option<PathBuf>,
-    filters: Vec<String>,
-}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, rest @ ..] = &arguments[..]
+    let own: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, rest @ ..] = &own[..]
         && flag == hostile::FLAG
     {
         return hostile::run(rest).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
     }
     let role = Role::own();
-    match run(role, arguments) {
+    match run(role, &Arguments::parse()) {
         // The first process of the namespaces only has to get to its end: what failed is counted.
         Ok(totals) if totals.failed == 0 || role == Role::Leader => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -62,20 +56,39 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn run(role: Role, arguments: Vec<String>) -> anyhow::Result<Totals> {
-    let request = parse(arguments.into_iter())?;
-    let cases = select(&request.filters)?;
-    let known = |name: &str| cases::all().iter().any(|case| case.name == name);
-    let differences = request.differences.map(|path| Differences::load(&path, request.view, known));
+fn run(role: Role, arguments: &Arguments) -> anyhow::Result<Totals> {
+    let mut cases = cases::all();
+    let known = |name: &str| cases.iter().any(|case| case.name == name);
+    let differences = arguments.differences.as_ref();
+    let differences = differences.map(|path| Differences::load(path, arguments.view, known));
     let differences = differences.transpose()?.unwrap_or_default();
+    cases.retain(|case| arguments.select(case.name));
+    if arguments.list {
+        list(&cases);
+        return Ok(Totals::default());
+    }
+    if arguments.started_by_cargo && role == Role::Watcher {
+        if cases.is_empty() || arguments.names.is_empty() {
+            println!("no container test is started: none is named (docs/testing.md, \"The loop\")");
+            return Ok(Totals::default());
+        }
+        Runtime::build()?;
+    }
+    ensure!(!cases.is_empty(), "no test has such a name");
     let runtime = Runtime::from_environment()?;
     let totals = match role {
         Role::Watcher => isolation::watch()?,
-        Role::Leader => isolation::lead(request.view).or_else(|error| skip_all(error, &cases))?,
-        Role::Suite => suite::run(&runtime, &cases, &differences),
+        Role::Leader => isolation::lead(arguments.view).or_else(|error| skip_all(error, &cases))?,
+        Role::Suite => suite::run(&runtime, &cases, &differences, arguments.limits()),
     };
     println!("{totals}");
     Ok(totals)
+}
+
+/// As libtest does.
+fn list(cases: &[Case]) {
+    cases.iter().for_each(|case| println!("{}: test", case.name));
+    println!("\n{} tests, 0 benchmarks", cases.len());
 }
 
 /// On a machine without what a view shows its tests are skipped.
@@ -83,26 +96,4 @@ fn skip_all(error: anyhow::Error, cases: &[Case]) -> anyhow::Result<Totals> {
     let Some(Skip(reason)) = error.downcast_ref() else { return Err(error) };
     println!("skipped all: {reason}");
     Ok(Totals { skipped: cases.len(), ..Totals::default() })
-}
-
-fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Request> {
-    let mut request = Request { view: View::Host, differences: None, filters: Vec::new() };
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().with_context(|| format!("{argument} what?"));
-        match argument.as_str() {
-            "--view" => request.view = value()?.parse()?,
-            "--differences" => request.differences = Some(value()?.into()),
-            flag if flag.starts_with('-') => anyhow::bail!("unknown flag {flag}"),
-            _ => request.filters.push(argument),
-        }
-    }
-    Ok(request)
-}
-
-fn select(filters: &[String]) -> anyhow::Result<Vec<Case>> {
-    let mut cases = cases::all();
-    let wanted = |name: &str| filters.iter().any(|filter| name.contains(filter.as_str()));
-    cases.retain(|case| filters.is_empty() || wanted(case.name));
-    ensure!(!cases.is_empty(), "no test has such a name");
-    Ok(cases)
 }

@@ -30,8 +30,14 @@ enum Verdict {
     Skipped(String),
 }
 
-/// How many run at a time.
-const THREADS: usize = 2;
+/// How the tests are run.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// How many at a time.
+    pub threads: usize,
+    /// Whether none is started after one that fails.
+    pub fail_fast: bool,
+}
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +80,12 @@ impl std::fmt::Display for Totals {
 }
 
 /// Runs all, prints each as it ends, and those that were skipped or failed again.
-pub(crate) fn run(runtime: &Runtime, cases: &[Case], differences: &Differences) -> Totals {
+pub(crate) fn run(
+    runtime: &Runtime,
+    cases: &[Case],
+    differences: &Differences,
+    limits: Limits,
+) -> Totals {
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(Vec::with_capacity(cases.len()));
     let work = || {
@@ -82,13 +93,16 @@ pub(crate) fn run(runtime: &Runtime, cases: &[Case], differences: &Differences) 
             let start = Instant::now();
             let verdict = judge(run_one(runtime, *case), differences.expected(case.name));
             print(&format!("{} ({:.2} s)", case.name, start.elapsed().as_secs_f64()), &verdict);
+            if limits.fail_fast && matches!(verdict, Verdict::Failed(_)) {
+                next.store(cases.len(), Ordering::Relaxed);
+            }
             if let Ok(mut verdicts) = verdicts.lock() {
                 verdicts.push((case.name, verdict));
             }
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..limits.threads {
             scope.spawn(work);
         }
     });

@@ -35,7 +35,7 @@ impl FromStr for View {
             "host" => Ok(Self::Host),
             "v1" => Ok(Self::V1),
             "v2" => Ok(Self::V2),
-            _ => bail!("--view {name:?}: write host, v1 or v2"),
+            _ => bail!("{name:?} is no view: write host, v1 or v2"),
         }
     }
 }

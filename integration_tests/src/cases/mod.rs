@@ -22,6 +22,7 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod orphans;
 mod process;
 mod removal;
 mod rootfs;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<Case> {
         mounts::CASES,
         namespaces::CASES,
         network_devices::CASES,
+        orphans::CASES,
         process::CASES,
         removal::CASES,
         rootfs::CASES,

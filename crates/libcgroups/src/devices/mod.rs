@@ -6,6 +6,8 @@ use crate::Layout;
 use crate::limits::{Hierarchy, Table, Violation, Write};
 
 mod legacy;
+#[cfg(test)]
+mod machine;
 mod program;
 
 /// Which devices a container's processes may use.

@@ -119,68 +119,121 @@ fn allow(access: u8) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, Rule, assemble};
-    use crate::devices::{MAKE, READ, WRITE};
+    use crate::devices::machine::run;
+    use crate::devices::{ALL, Kind, MAKE, READ, Rule, WRITE};
+    use crate::{DeviceAccess, Layout, plan_devices};
 
-    /// What the kernel asks a program about.
-    struct Access {
-        kind: u32,
-        access: u8,
+    use super::assemble;
+
+    /// What somebody wants to do.
+    #[derive(Clone, Copy, Debug)]
+    struct Wanted {
+        kind: Kind,
         major: u32,
         minor: u32,
+        access: u8,
     }
 
-    /// Runs a program: just the instructions used here.
-    fn run(program: &[u64], asked: Access) -> u64 {
-        let context = [u32::from(asked.access) << 16 | asked.kind, asked.major, asked.minor];
-        let mut registers = [0u64; 11];
-        let mut at = 0;
-        loop {
-            let bytes = program[at].to_ne_bytes();
-            let (to, from) = (usize::from(bytes[1] & 15), usize::from(bytes[1] >> 4));
-            let offset = i16::from_ne_bytes([bytes[2], bytes[3]]);
-            let value = u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-            at += 1;
-            let mut jump = |condition: bool| {
-                if condition {
-                    at += offset as usize
-                }
+    impl Wanted {
+        /// Whether the kernel would let it happen (`struct bpf_cgroup_dev_ctx`, linux/bpf.h).
+        fn is_allowed_by(self, program: &[u64]) -> bool {
+            let kind = match self.kind {
+                Kind::Block => 1,
+                Kind::Character => 2,
             };
-            match u64::from(bytes[0]) {
-                super::LOAD_WORD => registers[to] = context[offset as usize / 4].into(),
-                super::MOVE_REGISTER => registers[to] = registers[from],
-                super::MOVE => registers[to] = value.into(),
-                super::AND => registers[to] &= u64::from(value),
-                super::SHIFT_RIGHT => registers[to] >>= value,
-                super::JUMP_NOT_EQUAL => jump(registers[to] != u64::from(value)),
-                super::JUMP_NOT_EQUAL_32 => jump(registers[to] as u32 != value),
-                super::JUMP_EQUAL => jump(registers[to] == u64::from(value)),
-                super::EXIT => return registers[0],
-                code => panic!("unknown operation {code:#x}"),
+            let context = [u32::from(self.access) << 16 | kind, self.major, self.minor];
+            match run(program, context) {
+                Ok(verdict) => verdict == 1,
+                Err(refusal) => panic!("{refusal}: {program:x?}"),
+            }
+        }
+
+        /// Whether the rules allow it: the last one about each access decides.
+        fn is_allowed_by_rules(self, rules: &[Rule]) -> bool {
+            let is_any_or = |one: Option<u32>, number| one.is_none_or(|one| one == number);
+            [MAKE, READ, WRITE].into_iter().filter(|bit| self.access & bit != 0).all(|bit| {
+                let about = |rule: &&Rule| {
+                    rule.kind == self.kind
+                        && is_any_or(rule.major, self.major)
+                        && is_any_or(rule.minor, self.minor)
+                        && rule.access & bit != 0
+                };
+                rules.iter().rev().find(about).is_some_and(|rule| rule.allow)
+            })
+        }
+    }
+
+    const KINDS: [Kind; 2] = [Kind::Block, Kind::Character];
+    /// The low and the high ones, whose sign a machine may get wrong.
+    const NUMBERS: [u32; 5] = [0, 1, 8, 1 << 31, u32::MAX];
+
+    /// Numbers that anybody can check again: a linear congruential generator (Knuth, MMIX).
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % end
+        }
+
+        fn number(&mut self) -> Option<u32> {
+            NUMBERS.get(self.below(3 * NUMBERS.len())).copied()
+        }
+
+        fn rule(&mut self) -> Rule {
+            Rule {
+                allow: self.below(2) == 0,
+                kind: KINDS[self.below(2)],
+                major: self.number(),
+                minor: self.number(),
+                access: 1 + self.below(usize::from(ALL)) as u8,
             }
         }
     }
 
+    /// Everything that can be wanted of some devices.
+    fn all_wanted() -> Vec<Wanted> {
+        let mut all = Vec::new();
+        for kind in KINDS {
+            for major in NUMBERS.into_iter().chain([7]) {
+                for minor in NUMBERS.into_iter().chain([7]) {
+                    all.extend((1..=ALL).map(|access| Wanted { kind, major, minor, access }));
+                }
+            }
+        }
+        all
+    }
+
     #[test]
-    fn the_last_rule_about_an_access_decides() {
-        let rule = |allow, minor, access| Rule {
-            allow,
-            kind: Kind::Character,
-            major: Some(1),
-            minor,
-            access,
+    fn the_program_allows_what_the_rules_allow() {
+        let mut random = Random(1);
+        let all = all_wanted();
+        let mut allowed = 0;
+        for length in 0..150 {
+            let rules: Vec<Rule> = (0..length % 15).map(|_| random.rule()).collect();
+            let program = assemble(&rules);
+            for wanted in &all {
+                let expected = wanted.is_allowed_by_rules(&rules);
+                assert_eq!(wanted.is_allowed_by(&program), expected, "{wanted:?} {rules:?}");
+                allowed += usize::from(expected);
+            }
+        }
+        // The lists are such that both verdicts are common.
+        assert!((all.len() * 15..all.len() * 135).contains(&allowed), "{allowed}");
+    }
+
+    #[test]
+    fn a_container_has_the_default_devices() {
+        let layout = Layout::parse("1 0 0:1 / /c rw - cgroup2 c rw", "").unwrap();
+        let Ok(DeviceAccess::Unified(program)) = plan_devices(&[], &layout) else { panic!() };
+        let allowed = |kind, major, minor, access| {
+            Wanted { kind, major, minor, access }.is_allowed_by(&program)
         };
-        let program = assemble(&[
-            rule(true, None, READ | WRITE),
-            rule(false, Some(8), WRITE),
-            rule(true, Some(u32::MAX), MAKE),
-        ]);
-        let asked = |access, minor| Access { kind: super::CHARACTER, access, major: 1, minor };
-        let allowed = |access, minor| run(&program, asked(access, minor)) == 1;
-        assert!(allowed(READ | WRITE, 3) && allowed(READ, 8) && allowed(MAKE, u32::MAX));
-        assert!(!allowed(WRITE, 8) && !allowed(READ | WRITE, 8) && !allowed(MAKE, 3));
-        assert!(allowed(READ | MAKE, u32::MAX));
-        assert_eq!(run(&program, Access { kind: super::BLOCK, ..asked(READ, 3) }), 0);
-        assert_eq!(run(&program, Access { major: 2, ..asked(READ, 3) }), 0);
+        assert!(allowed(Kind::Character, 1, 3, ALL) && allowed(Kind::Character, 136, 9, ALL));
+        assert!(allowed(Kind::Block, 8, 0, MAKE));
+        assert!(!allowed(Kind::Block, 8, 0, READ) && !allowed(Kind::Character, 1, 1, MAKE | READ));
     }
 }
