@@ -88,6 +88,12 @@ fn reachable() -> anyhow::Result<Vec<Mount>> {
 }
 
 fn show_v2() -> anyhow::Result<()> {
+    // The kernel refuses to mount the same on itself.
+    let is_there =
+        |mount: &Mount| mount.filesystem == "cgroup2" && mount.point == Path::new(CGROUPS);
+    if reachable()?.iter().any(is_there) {
+        return Ok(());
+    }
     mount("cgroup2", CGROUPS, "cgroup2", MountFlags::empty(), None).context("mount cgroup2")
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
@@ -319,13 +319,12 @@ fn killed_init(container: &mut Container) -> Test {
     container.nothing_left()
 }
 
-/// A runtime that blocks signals too late loses the end of a short program, and hangs.
+/// A runtime that blocks signals too late loses the end of a short program, and hangs
+/// until the command is killed.
 fn short_programs_do_not_hang(container: &mut Container) -> Test {
-    let start = Instant::now();
     for _ in 0..100 {
         same!(container.run()?.code, 0);
     }
-    ensure!(start.elapsed() < Duration::from_secs(60), "too slow: {:?}", start.elapsed());
     Ok(())
 }
 
