@@ -151,7 +151,7 @@ fn read_within(pipe: &OwnedFd, time: Timespec) -> anyhow::Result<Option<Vec<u8>>
 /// comparisons ended; the suite tells its own totals.
 ///
 /// # Errors
-/// A mount or node cannot be made; [`Skip`](crate::container::Skip) if the machine does not have what the view shows.
+/// A mount or node cannot be made; [`Skip`](crate::skip::Skip) if the machine does not have what the view shows.
 pub(crate) fn lead(view: View) -> anyhow::Result<Totals> {
     // With the first process all end.
     set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -21,6 +21,8 @@ mod leftovers;
 mod machine;
 mod mountinfo;
 mod removal;
+mod runtime;
+mod skip;
 mod suite;
 mod view;
 
@@ -30,9 +32,11 @@ use anyhow::ensure;
 use clap::Parser as _;
 
 use arguments::Arguments;
-use container::{Runtime, Skip};
+
 use differences::Differences;
 use isolation::Role;
+use runtime::Runtime;
+use skip::Skip;
 use suite::{Case, Totals};
 
 fn main() -> ExitCode {

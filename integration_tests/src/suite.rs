@@ -6,8 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::container::{Container, Runtime, Skip};
+use crate::container::Container;
 use crate::differences::{Differences, Expected};
+use crate::runtime::Runtime;
+use crate::skip::Skip;
 
 /// One test.
 #[derive(Clone, Copy)]

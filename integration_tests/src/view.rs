@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
-use crate::container::Skip;
 use crate::mountinfo::{self, Mount};
+use crate::skip::Skip;
 
 /// Where cgroups are found by convention.
 pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";

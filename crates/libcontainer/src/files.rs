@@ -14,7 +14,8 @@ use rustix::mount::OpenTreeFlags;
 
 use crate::mount::{detach, map_ids, set_propagation};
 use crate::plan::{
-    Device, DeviceKind, IdMappings, Mount, MountIds, MountKind, Plan, Propagation, SourceLink,
+    Device, DeviceKind, IdMappings, Mount, MountIds, MountKind, Parameter, Plan, Propagation,
+    SourceLink,
 };
 
 /// What init finds open. Each is used once.
@@ -67,7 +68,7 @@ pub(crate) enum CgroupTree {
         /// Name of its directory, such as `cpu,cpuacct`.
         name: String,
         /// Mount options that name it.
-        options: Vec<(CString, Option<CString>)>,
+        options: Vec<Parameter>,
         /// Names of single controllers that are links to the directory.
         links: Vec<String>,
         /// The container's own cgroup, when it has no cgroup namespace.
@@ -139,13 +140,15 @@ fn open_mount<'a>(
         return Ok(MountFiles { source: None, ids: map()? });
     };
     let context = || format!("source {}", source.display());
+    let mut flags = OpenTreeFlags::empty();
+    flags.set(OpenTreeFlags::AT_RECURSIVE, *recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, *link == SourceLink::Bind);
     // A link that is made again is no mount: it has no ids to map.
     let copied = if *link == SourceLink::Copy { read_link(source) } else { Ok(None) };
     let source = match copied.with_context(context)? {
         Some(link) => Source::Link(link),
         None => Source::Tree(
-            open_source(plan, mount, (source, *recursive, *link), map()?.as_ref())
-                .with_context(context)?,
+            open_source(plan, mount, source, flags, map()?.as_ref()).with_context(context)?,
         ),
     };
     Ok(MountFiles { source: Some(source), ids: None })
@@ -163,12 +166,10 @@ fn read_link(path: &Path) -> anyhow::Result<Option<CString>> {
 fn open_source(
     plan: &Plan,
     mount: &Mount,
-    (path, recursive, link): (&Path, bool, SourceLink),
+    path: &Path,
+    flags: OpenTreeFlags,
     ids: Option<&OwnedFd>,
 ) -> anyhow::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::empty();
-    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, link == SourceLink::Bind);
     let tree = detach(path, flags).context("open_tree")?;
     set_propagation(&tree, plan.rootfs.propagation.unwrap_or(INCOMING))?;
     if let Some((namespace, ids)) = ids.zip(mount.ids.as_ref()) {
@@ -276,10 +277,12 @@ fn open_cgroups(plan: &Plan) -> anyhow::Result<Vec<CgroupTree>> {
 }
 
 /// The mount options of a v1 controller, or of a named hierarchy, which has none.
-fn hierarchy_options(controller: &str) -> Vec<(CString, Option<CString>)> {
+fn hierarchy_options(controller: &str) -> Vec<Parameter> {
     let text = |text: &str| CString::new(text).unwrap_or_default();
     match controller.split_once('=') {
-        Some((key, value)) => vec![(c"none".to_owned(), None), (text(key), Some(text(value)))],
-        None => vec![(text(controller), None)],
+        Some((key, value)) => {
+            vec![Parameter::flag(c"none"), Parameter::new(&text(key), &text(value))]
+        }
+        None => vec![Parameter::flag(&text(controller))],
     }
 }

@@ -1,7 +1,7 @@
 //! Calls of mount that open and init share: all on file descriptors, none on a path in the
 //! container.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use crate::plan::{Attributes, Propagation};
+use crate::plan::{Attributes, Parameter, Propagation};
 
 /// Attaches the detached mount `mount` on `target`.
 pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
@@ -45,7 +45,7 @@ pub(crate) fn clone_tree(place: &OwnedFd, more: OpenTreeFlags) -> anyhow::Result
 pub(crate) fn new_filesystem(
     fstype: &CStr,
     source: Option<&CStr>,
-    parameters: &[(CString, Option<CString>)],
+    parameters: &[Parameter],
     attributes: Attributes,
 ) -> anyhow::Result<OwnedFd> {
     let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)
@@ -60,11 +60,8 @@ pub(crate) fn new_filesystem(
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).context("fsmount")
 }
 
-pub(crate) fn configure(
-    context: &OwnedFd,
-    parameters: &[(CString, Option<CString>)],
-) -> anyhow::Result<()> {
-    for (key, value) in parameters {
+pub(crate) fn configure(context: &OwnedFd, parameters: &[Parameter]) -> anyhow::Result<()> {
+    for Parameter { key, value } in parameters {
         let (set, what) = match value {
             Some(value) => (
                 fsconfig_set_string(context, key, value),

@@ -4,6 +4,7 @@
 //! table), [`NamespaceFiles`] holds every file to join, opened before any is entered, and
 //! [`spawn`] makes init, returning twice.
 
+mod child;
 mod decision;
 mod error;
 mod join;
@@ -16,6 +17,7 @@ mod request;
 mod route;
 mod spawn;
 
+pub use child::Child;
 pub use decision::{Spawn, decide};
 pub use error::Error;
 pub use join::{NamespaceFiles, become_root};
@@ -25,4 +27,4 @@ pub use mapping::{user_namespace, write_id_mappings};
 pub use network_device::{MovedDevices, NetworkDevice};
 pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
 pub use route::bring_loopback_up;
-pub use spawn::{Child, Spawned, spawn};
+pub use spawn::{Spawned, spawn};

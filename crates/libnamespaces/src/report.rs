@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use libsyscall::packet;
 use rustix::io::Errno;
 
+use crate::Child;
 use crate::Error;
-use crate::spawn::Child;
 
 /// One end of the report channel.
 #[derive(Debug)]

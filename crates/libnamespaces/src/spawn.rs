@@ -1,13 +1,13 @@
 //! Makes init, directly or through a joiner. Returns twice: in the runtime and in init.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use libsyscall::clone::{Cloned, ClonedChild};
 use nix::sched::unshare;
 
 use crate::join::from_nix;
 use crate::joiner::{Forked, Joiner, clone_into};
-use crate::{Error, KindSet, NamespaceFiles, Namespaces, Spawn, mapping};
+use crate::{Child, Error, KindSet, NamespaceFiles, Namespaces, Spawn, mapping};
 
 /// Which process has returned from [`spawn`].
 #[derive(Debug)]
@@ -16,15 +16,6 @@ pub enum Spawned {
     Runtime(Child),
     /// The new process. It must end by execve(2) or [`exit_now`](libsyscall::clone::exit_now).
     Init(ClonedChild),
-}
-
-/// The new process as the runtime sees it: its child.
-#[derive(Debug)]
-pub struct Child {
-    /// Its pid in the runtime's pid namespace.
-    pub pid: i32,
-    /// Its pidfd.
-    pub pidfd: OwnedFd,
 }
 
 /// Spawns init as `spawn` says, straight into `cgroup` (a cgroup v2 directory) if there is one.

@@ -8,8 +8,9 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::{Test, cases, same};
-use crate::container::{Container, Skip};
+use crate::container::Container;
 use crate::leftovers::{cgroups, remove_cgroup};
+use crate::skip::Skip;
 use crate::view::CGROUPS;
 
 cases!("cgroups":

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
-use crate::container::{Container, Skip};
+use crate::container::Container;
+use crate::skip::Skip;
 
 cases!("exec":
     joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags, groups_are_added, capabilities_of_the_file,

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Test, cases, same};
 use crate::config;
-use crate::container::{Container, Skip};
+use crate::container::Container;
+use crate::skip::Skip;
 
 cases!("idmapped_mounts":
     as_the_user_namespace, as_a_joined_user_namespace, without_a_user_namespace, mappings_alone,

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{Test, cases, same};
 use crate::command::Output;
 use crate::config;
-use crate::container::{Container, Skip};
+use crate::container::Container;
+use crate::skip::Skip;
 
 cases!("process":
     exit_code, signal_code, arguments, environment_verbatim, environment_duplicates, home_is_added,

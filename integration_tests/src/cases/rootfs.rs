@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::{Test, cases, same};
 use crate::config;
-use crate::container::{Container, Skip};
+use crate::container::Container;
 use crate::removal::remove_tree;
+use crate::skip::Skip;
 use crate::view::{Layout, layout};
 
 cases!("rootfs":

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Test, cases, same};
 use crate::command::wait_until;
-use crate::container::{Container, Skip};
+use crate::container::Container;
+use crate::skip::Skip;
 
 cases!("state":
     cut_at_every_fiftieth_byte, without_a_field, of_a_newer_version, of_an_older_version,

@@ -6,21 +6,20 @@ use anyhow::Context as _;
 use libnamespaces::Kind;
 use libsyscall::mount::attribute;
 
-use super::mounts::{ReadOnlyLater, set_recursive_and_propagation, without_readonly};
-use super::root::{Root, Target};
+use super::mounts::{ReadOnlyLater, Scene, set_recursive_and_propagation, without_readonly};
+use super::root::Target;
 use crate::files::CgroupTree;
 use crate::mount::{attach, change, new_filesystem};
-use crate::plan::{ContainerPath, Mount, Plan};
+use crate::plan::{ContainerPath, Mount, Parameter, Plan};
 
 /// The container's view of the cgroup hierarchies: one cgroup2, or a tmpfs with a directory for
 /// each v1 hierarchy.
 pub(super) fn mount_cgroups(
-    plan: &Plan,
-    root: &Root,
+    scene: &Scene<'_>,
     mount: &Mount,
-    cgroups: &[CgroupTree],
     later: &mut ReadOnlyLater,
 ) -> anyhow::Result<()> {
+    let Scene { plan, root, cgroups } = *scene;
     if let [CgroupTree::Unified { bind }] = cgroups {
         let place = root.ensure(&mount.destination, Target::Directory)?;
         let tree = unified(plan, mount, bind.as_ref())?;
@@ -28,12 +27,12 @@ pub(super) fn mount_cgroups(
         return attach(&tree, &place).context("attach cgroup2: move_mount");
     }
     let place = root.ensure(&mount.destination, Target::Directory)?;
-    let parameters = [(c"mode".to_owned(), Some(c"755".to_owned()))];
+    let parameters = [Parameter::new(c"mode", c"755")];
     let attributes = without_readonly(mount.attributes, true);
     let tmpfs = new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)?;
     attach(&tmpfs, &place).context("attach the tmpfs of cgroups: move_mount")?;
     for tree in cgroups {
-        mount_hierarchy(plan, (mount, root), tree)?;
+        mount_hierarchy(scene, mount, tree)?;
     }
     set_recursive_and_propagation(&tmpfs, mount)?;
     if mount.attributes.set & attribute::RDONLY != 0 {
@@ -42,11 +41,8 @@ pub(super) fn mount_cgroups(
     Ok(())
 }
 
-fn mount_hierarchy(
-    plan: &Plan,
-    (mount, root): (&Mount, &Root),
-    tree: &CgroupTree,
-) -> anyhow::Result<()> {
+fn mount_hierarchy(scene: &Scene<'_>, mount: &Mount, tree: &CgroupTree) -> anyhow::Result<()> {
+    let Scene { plan, root, .. } = *scene;
     let directory = mount.destination.as_path();
     let (name, detached) = match tree {
         CgroupTree::Unified { bind: Some(bind) } => ("unified", bound(bind, mount)?),

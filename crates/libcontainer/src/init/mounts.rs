@@ -1,6 +1,6 @@
 //! `mounts`: each is built detached, then attached on a file descriptor.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
     attach, change, configure, explained, file_type, map_ids, new_filesystem, set_propagation,
 };
-use crate::plan::{Attributes, Mount, MountKind, Plan};
+use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan};
 
 /// Files of procfs that a mount may replace: they say nothing that security depends on (the list
 /// of runc; CVE-2019-16884).
@@ -38,6 +38,16 @@ const REPLACEABLE_IN_PROC: [&str; 12] = [
 /// Mounts that stay writable while init still makes files in them.
 pub(crate) type ReadOnlyLater = Vec<OwnedFd>;
 
+/// What mounts are made for.
+pub(super) struct Scene<'a> {
+    /// What the container is to be.
+    pub plan: &'a Plan,
+    /// What they are attached in.
+    pub root: &'a Root,
+    /// The hierarchies that mounts of type `cgroup` show.
+    pub cgroups: &'a [CgroupTree],
+}
+
 /// Does all of `mounts`, in order. Returns those that become read-only at the end.
 pub(crate) fn mount_all(
     plan: &Plan,
@@ -45,9 +55,10 @@ pub(crate) fn mount_all(
     files: &mut Files,
 ) -> anyhow::Result<ReadOnlyLater> {
     let mut later = Vec::new();
+    let scene = Scene { plan, root, cgroups: &files.cgroups };
     for (position, mount) in plan.mounts.iter().enumerate() {
         let opened = files.mounts.get_mut(position).map(std::mem::take).unwrap_or_default();
-        mount_one(plan, root, (mount, opened), &files.cgroups, &mut later)
+        mount_one(&scene, mount, opened, &mut later)
             .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))?;
     }
     root.forget();
@@ -55,14 +66,14 @@ pub(crate) fn mount_all(
 }
 
 fn mount_one(
-    plan: &Plan,
-    root: &Root,
-    (mount, MountFiles { source, ids }): (&Mount, MountFiles),
-    cgroups: &[CgroupTree],
+    scene: &Scene<'_>,
+    mount: &Mount,
+    MountFiles { source, ids }: MountFiles,
     later: &mut ReadOnlyLater,
 ) -> anyhow::Result<()> {
+    let root = scene.root;
     let (tree, target) = match (&mount.kind, source) {
-        (MountKind::Cgroup, _) => return mount_cgroups(plan, root, mount, cgroups, later),
+        (MountKind::Cgroup, _) => return mount_cgroups(scene, mount, later),
         (MountKind::Remount { parameters }, _) => return remount(root, mount, parameters),
         (MountKind::Bind { .. }, Some(Source::Link(link))) => return copy_link(root, mount, &link),
         (MountKind::Bind { .. }, Some(Source::Tree(tree))) => {
@@ -112,11 +123,7 @@ fn copy_link(root: &Root, mount: &Mount, link: &CStr) -> anyhow::Result<()> {
 
 /// Changes the mount that is at the destination. What the options do not name stays. A link there
 /// would let the image choose which filesystem changes, up to one of the host.
-fn remount(
-    root: &Root,
-    mount: &Mount,
-    parameters: &[(CString, Option<CString>)],
-) -> anyhow::Result<()> {
+fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> anyhow::Result<()> {
     let place = match root.find_without_links(mount.destination.as_c_str()) {
         Err(Errno::LOOP) => bail!("remount: a symbolic link is on its path"),
         found => found.map_err(unresolved).context("open in the root filesystem: openat2")?,

@@ -13,7 +13,7 @@ use super::mounts::ReadOnlyLater;
 use super::root::{Root, settled, unresolved};
 use crate::files::Files;
 use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem};
-use crate::plan::{Attributes, ContainerPath, Plan};
+use crate::plan::{Attributes, ContainerPath, Parameter, Plan, Sysctl};
 
 /// Seals the container. `later` are mounts that had to stay writable until now.
 pub(crate) fn seal(
@@ -49,13 +49,13 @@ pub(crate) fn seal(
 
 /// Writes sysctls through a procfs of our own, which nothing in the container can have replaced
 /// (CVE-2025-52881).
-fn write_sysctl(sysctl: &[(String, String)]) -> anyhow::Result<()> {
+fn write_sysctl(sysctl: &[Sysctl]) -> anyhow::Result<()> {
     if sysctl.is_empty() {
         return Ok(());
     }
     let procfs = new_filesystem(c"proc", None, &[], Attributes::default())
         .context("make a private procfs for linux.sysctl")?;
-    for (path, value) in sysctl {
+    for Sysctl { path, value } in sysctl {
         let below = Path::new("sys").join(path);
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
@@ -119,9 +119,9 @@ impl Masks {
 /// An empty, read-only directory.
 fn empty_directory() -> anyhow::Result<OwnedFd> {
     let parameters = [
-        (c"nr_blocks".to_owned(), Some(c"1".to_owned())),
-        (c"nr_inodes".to_owned(), Some(c"1".to_owned())),
-        (c"ro".to_owned(), None),
+        Parameter::new(c"nr_blocks", c"1"),
+        Parameter::new(c"nr_inodes", c"1"),
+        Parameter::flag(c"ro"),
     ];
     let attributes = Attributes { set: libsyscall::mount::attribute::RDONLY, clear: 0 };
     new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)

@@ -26,12 +26,12 @@ pub use exec::{Joining, exec};
 pub(crate) use exec::{cgroup_below, process_of_flags};
 pub use filesystem::{
     Attributes, ContainerPath, Device, DeviceKind, IdMappings, Link, Mount, MountIds, MountKind,
-    Propagation, Rootfs, SourceLink, mount_option_names,
+    Parameter, Propagation, Rootfs, SourceLink, mount_option_names,
 };
 pub(crate) use given::Given;
 pub use hooks::{HOOK_NAMES, Hook, Hooks};
-pub use linux::MemoryPolicy;
 pub(crate) use linux::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
+pub use linux::{MemoryPolicy, Sysctl};
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};
@@ -83,8 +83,8 @@ pub struct Plan {
     pub hostname: Option<CString>,
     /// `domainname`.
     pub domainname: Option<CString>,
-    /// `linux.sysctl`: the path below /proc/sys and the value.
-    pub sysctl: Vec<(String, String)>,
+    /// `linux.sysctl`.
+    pub sysctl: Vec<Sysctl>,
     /// `linux.maskedPaths`.
     pub masked_paths: Vec<ContainerPath>,
     /// `linux.readonlyPaths`.

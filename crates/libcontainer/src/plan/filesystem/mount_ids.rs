@@ -41,7 +41,8 @@ const FORM: &str =
 
 /// The mapping of the mount that `pointer` points to, if it is to have one.
 pub(crate) fn plan(
-    (pointer, mount): (&str, &Mount),
+    pointer: &str,
+    mount: &Mount,
     option: Option<&MapIds>,
     namespaces: &Namespaces,
     found: &mut Violations,

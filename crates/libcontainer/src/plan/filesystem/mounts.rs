@@ -12,6 +12,27 @@ use super::options::{Effect, effect, parameters};
 use crate::plan::linux::mappings;
 use crate::plan::{Attributes, ContainerPath, Given, MountIds, Propagation, Violations};
 
+/// One parameter of a filesystem (fsconfig(2)).
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub key: CString,
+    /// What is written behind `=`; a flag has no value.
+    pub value: Option<CString>,
+}
+
+impl Parameter {
+    /// A parameter that is there or not.
+    pub(crate) fn flag(key: &CStr) -> Self {
+        Self { key: key.to_owned(), value: None }
+    }
+
+    /// A parameter with a value.
+    pub(crate) fn new(key: &CStr, value: &CStr) -> Self {
+        Self { key: key.to_owned(), value: Some(value.to_owned()) }
+    }
+}
+
 /// One entry of `mounts`.
 #[derive(Clone, Debug)]
 pub struct Mount {
@@ -51,7 +72,7 @@ pub enum MountKind {
     /// A change of the mount that is at the destination, and of its filesystem.
     Remount {
         /// Parameters of the filesystem, in the order of the options.
-        parameters: Vec<(CString, Option<CString>)>,
+        parameters: Vec<Parameter>,
     },
     /// A new filesystem instance (fsopen(2)).
     Filesystem {
@@ -60,7 +81,7 @@ pub enum MountKind {
         /// Its `source` parameter, where the config has one.
         source: Option<CString>,
         /// Parameters in the order of the options: a key alone is a flag.
-        parameters: Vec<(CString, Option<CString>)>,
+        parameters: Vec<Parameter>,
     },
     /// The container's view of the cgroup hierarchies (types `cgroup` and `cgroup2`), as the host
     /// has them: v1 controllers under a tmpfs, or one cgroup2.
@@ -128,14 +149,15 @@ impl Planner<'_> {
         let fstype = self.mount.typ().as_deref().unwrap_or("");
         let mut options = self.read_options(fstype == "bind");
         let ids = mount_ids::plan(
-            (&self.pointer, self.mount),
+            &self.pointer,
+            self.mount,
             options.ids.as_ref(),
             self.namespaces,
             found,
         );
         let kind = match (options.bind, fstype) {
             _ if options.remount => self.remount(&mut options, found),
-            (Some(recursive), _) => self.bind(&options, (bundle, recursive), found),
+            (Some(recursive), _) => self.bind(&options, bundle, recursive, found),
             (None, "cgroup" | "cgroup2") => self.cgroup(&mut options, found),
             (None, fstype) => self.filesystem(fstype, &mut options, found),
         };
@@ -217,7 +239,8 @@ impl Planner<'_> {
     fn bind(
         &self,
         options: &Options,
-        (bundle, recursive): (&Path, bool),
+        bundle: &Path,
+        recursive: bool,
         found: &mut Violations,
     ) -> MountKind {
         self.refuse_parameters(options, found);
@@ -289,18 +312,13 @@ impl Planner<'_> {
     }
 
     /// What the filesystem itself is told.
-    fn parameters(
-        &self,
-        options: &mut Options,
-        found: &mut Violations,
-    ) -> Vec<(CString, Option<CString>)> {
-        let flags = options.superblock.drain(..).map(|name| (name.to_owned(), None));
-        let mut all: Vec<_> = flags.collect();
+    fn parameters(&self, options: &mut Options, found: &mut Violations) -> Vec<Parameter> {
+        let mut all: Vec<_> = options.superblock.drain(..).map(Parameter::flag).collect();
         for (pointer, option) in &options.own {
             all.extend(parameters(option).into_iter().map(|(key, value)| {
-                self.check_parameter(pointer, (&key, value.as_deref()), found);
+                self.check_parameter(pointer, &key, value.as_deref(), found);
                 let value = value.map(|value| found.c_string(pointer, &value));
-                (found.c_string(pointer, &key), value)
+                Parameter { key: found.c_string(pointer, &key), value }
             }));
         }
         all
@@ -317,7 +335,8 @@ impl Planner<'_> {
     fn check_parameter(
         &self,
         pointer: &str,
-        (key, value): (&str, Option<&str>),
+        key: &str,
+        value: Option<&str>,
         found: &mut Violations,
     ) {
         if key.is_empty() {

@@ -58,16 +58,17 @@ fn propagation(linux: &Linux, found: &mut Violations) -> Option<Propagation> {
 
 pub(crate) fn masked_paths(linux: &Linux, found: &mut Violations) -> Vec<ContainerPath> {
     let section = "config-linux.md, \"Masked Paths\"";
-    absolute_paths(("/linux/maskedPaths", section), linux.masked_paths().as_deref(), found)
+    absolute_paths("/linux/maskedPaths", section, linux.masked_paths().as_deref(), found)
 }
 
 pub(crate) fn readonly_paths(linux: &Linux, found: &mut Violations) -> Vec<ContainerPath> {
     let section = "config-linux.md, \"Readonly Paths\"";
-    absolute_paths(("/linux/readonlyPaths", section), linux.readonly_paths().as_deref(), found)
+    absolute_paths("/linux/readonlyPaths", section, linux.readonly_paths().as_deref(), found)
 }
 
 fn absolute_paths(
-    (pointer, section): (&str, &str),
+    pointer: &str,
+    section: &str,
     paths: Option<&[String]>,
     found: &mut Violations,
 ) -> Vec<ContainerPath> {

@@ -15,7 +15,7 @@ const MOST: usize = 340;
 pub(crate) fn plan(linux: &Linux, namespaces: &mut Namespaces, found: &mut Violations) {
     let read = |pointer: &str, given: &Option<Vec<LinuxIdMapping>>, found: &mut Violations| {
         let given = given.as_deref().unwrap_or_default();
-        check_presence((pointer, given.len()), namespaces, found);
+        check_presence(pointer, given.len(), namespaces, found);
         let mappings = ranges(pointer, given, found);
         if namespaces.new.contains(Kind::User) { mappings } else { Vec::new() }
     };
@@ -24,11 +24,7 @@ pub(crate) fn plan(linux: &Linux, namespaces: &mut Namespaces, found: &mut Viola
     (namespaces.uid_mappings, namespaces.gid_mappings) = (uid_mappings, gid_mappings);
 }
 
-fn check_presence(
-    (pointer, count): (&str, usize),
-    namespaces: &Namespaces,
-    found: &mut Violations,
-) {
+fn check_presence(pointer: &str, count: usize, namespaces: &Namespaces, found: &mut Violations) {
     if count == 0 && namespaces.new.contains(Kind::User) {
         let rule = "a new user namespace needs mappings, else nobody in it has an id";
         found.add(pointer, "[]", rule, "map at least containerID 0");

@@ -12,3 +12,4 @@ pub(super) mod uts;
 
 pub use memory_policy::MemoryPolicy;
 pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
+pub use sysctl::Sysctl;

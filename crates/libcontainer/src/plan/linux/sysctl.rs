@@ -22,19 +22,34 @@ const IPC: [&str; 8] = [
 /// The NIS domain name, of which the uts namespace holds one.
 const DOMAINNAME: &str = "kernel/domainname";
 
+/// One write below /proc/sys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sysctl {
+    /// The file, from /proc/sys on.
+    pub path: String,
+    /// What is written to it.
+    pub value: String,
+}
+
 /// The writes, sorted by path: the config has no order.
 pub(crate) fn plan(
     given: &Given<'_>,
     namespaces: &Namespaces,
     found: &mut Violations,
-) -> Vec<(String, String)> {
+) -> Vec<Sysctl> {
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     let mut sorted: Vec<_> = given.linux.sysctl().iter().flatten().collect();
     sorted.sort();
     for (key, value) in sorted {
         let pointer = format!("/linux/sysctl/{}", token(key));
         let path = path_of(key);
-        check(&path, (key, value, &pointer), namespaces, found);
+        if !is_clean(&path) || value.contains(['\0', '\n']) {
+            let rule = "a sysctl is a path below /proc/sys and a value of one line";
+            let fix = "write it as sysctl(8) shows it";
+            found.add(&pointer, format!("{key}={value}"), rule, fix);
+        } else {
+            check_namespace(&path, key, &pointer, namespaces, found);
+        }
         if path == DOMAINNAME && given.spec.domainname().is_some() {
             let rule = "conflicts with the property domainname";
             found.add(&pointer, key, rule, "set one of them");
@@ -44,7 +59,7 @@ pub(crate) fn plan(
             found.add(&pointer, key, rule, "remove one of the entries");
         }
     }
-    all.into_iter().collect()
+    all.into_iter().map(|(path, value)| Sysctl { path, value }).collect()
 }
 
 /// The path below /proc/sys. As in sysctl(8), the first separator tells which of `.` and `/` is
@@ -62,17 +77,13 @@ fn path_of(key: &str) -> String {
         .collect()
 }
 
-fn check(
+fn check_namespace(
     path: &str,
-    (key, value, pointer): (&str, &str, &str),
+    key: &str,
+    pointer: &str,
     namespaces: &Namespaces,
     found: &mut Violations,
 ) {
-    if !is_clean(path) || value.contains(['\0', '\n']) {
-        let rule = "a sysctl is a path below /proc/sys and a value of one line";
-        found.add(pointer, format!("{key}={value}"), rule, "write it as sysctl(8) shows it");
-        return;
-    }
     let Some(kind) = kind_of(path) else {
         let rule = "is not namespaced: it would change the host (config-linux.md, \"Sysctl\")";
         found.add(pointer, key, rule, "set it on the host, or use the property of that name");

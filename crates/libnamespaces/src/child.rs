@@ -1,0 +1,12 @@
+//! What a clone leaves the runtime with.
+
+use std::os::fd::OwnedFd;
+
+/// The new process as the runtime sees it: its child.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid in the runtime's pid namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+}
