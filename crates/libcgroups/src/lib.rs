@@ -21,7 +21,7 @@ pub use devices::{DeviceAccess, plan_devices};
 pub use entry::Entry;
 pub use error::Error;
 pub use layout::Layout;
-pub use limits::{Limits, Violation, Write};
+pub use limits::{Limits, Write};
 pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
 pub use manager::CgroupManager;
 pub use resources::plan_limits;

@@ -1,5 +1,9 @@
 //! What a container's cgroup limits, as writes to its files: pure, planned from tables.
 
+use std::fmt::Display;
+
+use libviolation::{Class, Violation};
+
 use crate::Layout;
 
 /// What a container's cgroup limits; by default nothing.
@@ -35,19 +39,6 @@ pub(crate) enum Hierarchy {
     Legacy(&'static str),
     /// The v2 hierarchy.
     Unified,
-}
-
-/// A value that a hierarchy cannot express, or that breaks a rule of the spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// JSON pointer into config.json.
-    pub pointer: String,
-    /// The value.
-    pub value: String,
-    /// The rule.
-    pub rule: String,
-    /// What to do.
-    pub fix: String,
 }
 
 /// Writes and violations that are being collected.
@@ -96,7 +87,7 @@ impl<'a> Table<'a> {
             return Some(Hierarchy::Unified);
         }
         let rule = format!("needs the {controller} controller, which no mounted hierarchy has");
-        self.violation(pointer, "", &rule, "mount the controller or leave the property out");
+        self.not_here(pointer, "", &rule, "mount the controller or leave the property out");
         None
     }
 
@@ -112,20 +103,27 @@ impl<'a> Table<'a> {
         self.writes.push(Write { hierarchy, file, value, pointer });
     }
 
-    pub(crate) fn violation(&mut self, pointer: &str, value: impl ToString, rule: &str, fix: &str) {
-        self.violations.push(Violation {
-            pointer: full(pointer),
-            value: value.to_string(),
-            rule: rule.to_owned(),
-            fix: fix.to_owned(),
-        });
+    /// A property that is wrong.
+    pub(crate) fn violation(&mut self, pointer: &str, value: impl Display, rule: &str, fix: &str) {
+        self.violations.push(Violation::new(Class::Specification, full(pointer), value, rule, fix));
+    }
+
+    /// A property that the hierarchies of this machine cannot have.
+    pub(crate) fn not_here(&mut self, pointer: &str, value: impl Display, rule: &str, fix: &str) {
+        self.violations.push(Violation::new(Class::Host, full(pointer), value, rule, fix));
+    }
+
+    /// A property that is right, and that aril cannot set yet.
+    pub(crate) fn not_yet(&mut self, pointer: &str, rule: &str) {
+        let fix = "leave it out";
+        self.violations.push(Violation::new(Class::NotYet, full(pointer), "", rule, fix));
     }
 
     /// A property that only v1 has.
-    pub(crate) fn only_v1(&mut self, pointer: &str, value: impl ToString) {
+    pub(crate) fn only_v1(&mut self, pointer: &str, value: impl Display) {
         let rule = "cgroup v2 has no such control (config-linux.md, \"Control groups\": a v1 setting \
                     that cannot be converted must be an error)";
-        self.violation(pointer, value, rule, "leave it out on a cgroup v2 host");
+        self.not_here(pointer, value, rule, "leave it out on a cgroup v2 host");
     }
 }
 

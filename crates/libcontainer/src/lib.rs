@@ -20,7 +20,8 @@ mod state;
 mod verbs;
 mod wait;
 
-pub use error::{Error, ErrorKind, Result, Violation};
+pub use error::{Error, ErrorKind, Result};
+pub use libviolation::{Class, Violation};
 pub use request::Context;
 pub use runtime::own_binary::protect as protect_own_binary;
 pub use spec::default_spec;

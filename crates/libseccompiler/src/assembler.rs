@@ -5,9 +5,11 @@
 //! the test is, and something placed too far away is brought nearer by one more instruction, a
 //! copy of a return or a long jump.
 
+use libviolation::{Class, Violation};
+
+use crate::MAXIMUM_INSTRUCTIONS;
 use crate::filter::Instruction;
 use crate::graph::{Comparison, Graph, Node, NodeId, Test, Word};
-use crate::{MAXIMUM_INSTRUCTIONS, Violation};
 
 /// `BPF_LD | BPF_W | BPF_ABS`: load a word of `struct seccomp_data` into the accumulator.
 const LOAD: u16 = 0x20;
@@ -39,19 +41,21 @@ pub(crate) enum Error {
 
 impl From<Error> for Violation {
     fn from(error: Error) -> Self {
-        let (value, rule, fix) = match error {
+        let (class, value, rule, fix) = match error {
             Error::TooLong { instructions } => (
+                Class::Specification,
                 format!("at least {instructions} instructions"),
                 "seccomp(2): a program has at most 4096 instructions",
                 "name fewer architectures or write fewer rules with arguments",
             ),
             Error::TooFar => (
+                Class::NotYet,
                 "a jump that is too long".to_owned(),
                 "seccomp(2): a conditional jump passes at most 255 instructions",
                 "report it, with this profile: it is a defect of aril",
             ),
         };
-        Self { pointer: "/syscalls".to_owned(), value, rule, fix: fix.to_owned() }
+        Self::new(class, "/syscalls", value, rule, fix)
     }
 }
 

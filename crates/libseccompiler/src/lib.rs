@@ -24,14 +24,13 @@ mod precedence;
 mod profile;
 mod search;
 mod section;
-mod violation;
 
+use libviolation::Violation;
 use oci_spec::runtime::LinuxSeccomp;
 
 pub use architecture::Architecture;
 pub use filter::{Filter, Instruction, NotAProgram, flag};
 pub use profile::{ACTIONS, FLAGS, OPERATORS};
-pub use violation::Violation;
 
 /// `BPF_MAXINSNS` of linux/bpf_common.h: the longest program that seccomp(2) accepts.
 pub const MAXIMUM_INSTRUCTIONS: usize = 4096;

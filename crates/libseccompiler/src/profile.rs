@@ -1,14 +1,17 @@
 //! Checks a profile and makes its rules plain.
 
+use std::fmt::Display;
+
+use libviolation::{Class, Violation};
 use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag,
     LinuxSeccompOperator, LinuxSyscall,
 };
 
+use crate::Architecture;
 use crate::argument::{Condition, Operator};
 use crate::filter::flag;
 use crate::names::Name;
-use crate::{Architecture, Violation};
 
 /// The spec's names of the actions.
 pub const ACTIONS: [&str; 9] = [
@@ -149,15 +152,8 @@ const fn listener_flags(notifies: bool) -> u32 {
 struct Violations(Vec<Violation>);
 
 impl Violations {
-    fn add(
-        &mut self,
-        pointer: impl Into<String>,
-        value: impl ToString,
-        rule: &'static str,
-        fix: &str,
-    ) {
-        let (pointer, value) = (pointer.into(), value.to_string());
-        self.0.push(Violation { pointer, value, rule, fix: fix.to_owned() });
+    fn add(&mut self, pointer: impl Into<String>, value: impl Display, rule: &str, fix: &str) {
+        self.0.push(Violation::new(Class::Specification, pointer, value, rule, fix));
     }
 
     /// The filter's return value for an action, with the errno at that pointer.

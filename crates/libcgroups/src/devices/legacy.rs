@@ -36,7 +36,7 @@ pub(crate) fn plan(
             table.write(hierarchy, file(rule), line(rule), &pointer);
         } else {
             let text = "the v1 device controller cannot take a part out of a wider rule before it";
-            table.violation(
+            table.not_here(
                 &pointer,
                 line(rule),
                 text,

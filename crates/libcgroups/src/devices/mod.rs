@@ -1,9 +1,10 @@
 //! `devices`: rules in order, as writes to v1 files or as a v2 program.
 
+use libviolation::Violation;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use crate::Layout;
-use crate::limits::{Hierarchy, Table, Violation, Write};
+use crate::limits::{Hierarchy, Table, Write};
 
 mod legacy;
 #[cfg(test)]

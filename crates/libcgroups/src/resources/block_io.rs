@@ -39,9 +39,8 @@ pub(crate) fn plan(block_io: &LinuxBlockIo, table: &mut Table<'_>) {
         }
     }
     if block_io.weight_device().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        let (rule, fix) =
-            ("weights of single devices are not supported by aril yet", "leave it out");
-        table.violation("/blockIO/weightDevice", "", rule, fix);
+        let rule = "weights of single devices are not supported by aril yet";
+        table.not_yet("/blockIO/weightDevice", rule);
     }
     for throttle in &THROTTLES {
         for (index, device) in (throttle.devices)(block_io).iter().flatten().enumerate() {

@@ -2,10 +2,11 @@
 //!
 //! What a hierarchy cannot express is a violation, never silence.
 
+use libviolation::Violation;
 use oci_spec::runtime::LinuxResources;
 
 use crate::Layout;
-use crate::limits::{Limits, Table, Violation};
+use crate::limits::{Limits, Table};
 
 mod block_io;
 mod cpu;

@@ -106,7 +106,7 @@ fn unified(resources: &LinuxResources, table: &mut Table<'_>) {
     };
     if !table.is_unified() {
         let rule = "unified is for cgroup v2 hosts (config-linux.md, \"Unified\")";
-        table.violation("/unified", "", rule, "use the properties of the controllers");
+        table.not_here("/unified", "", rule, "use the properties of the controllers");
         return;
     }
     let mut files: Vec<_> = files.iter().collect();

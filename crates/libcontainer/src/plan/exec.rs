@@ -8,7 +8,7 @@ use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess}
 
 use super::{Confinement, Planned, Process, Violations, process};
 use crate::host::Host;
-use crate::{Violation, request};
+use crate::{Class, Violation, request};
 
 /// A process that joins a container.
 #[derive(Clone, Debug)]
@@ -110,7 +110,8 @@ fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Result<(), V
         let parsed = serde_json::from_value(serde_json::Value::String(name.clone()));
         added.insert(parsed.map_err(|_| {
             let rule = "is no capability (capabilities(7))";
-            vec![Violation::new("--cap", name, rule, "write a name such as CAP_NET_RAW")]
+            let fix = "write a name such as CAP_NET_RAW";
+            vec![Violation::new(Class::Specification, "--cap", name, rule, fix)]
         })?);
     }
     let mut sets = process.capabilities().clone().unwrap_or_else(|| {

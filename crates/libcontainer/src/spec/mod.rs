@@ -127,7 +127,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Loaded, Reader, Removed, Violation};
-    use crate::{Error, ErrorKind};
+    use crate::{Class, Error, ErrorKind};
 
     fn read(config: Value) -> crate::Result<Loaded<Spec>> {
         Reader::default().read(config)
@@ -143,7 +143,8 @@ mod tests {
     /// The pointers of what is wrong in `config`, when planning finds fault with `planned`.
     fn wrong(config: Value, planned: &[&str]) -> Vec<String> {
         let plan = |_: &Spec| -> Result<Infallible, Vec<Violation>> {
-            Err(planned.iter().map(|pointer| Violation::new(*pointer, "", "", "")).collect())
+            let one = |pointer: &&str| Violation::new(Class::Specification, *pointer, "", "", "");
+            Err(planned.iter().map(one).collect())
         };
         let mut found = pointers(read(config).and_then(|loaded| loaded.plan(plan)).unwrap_err());
         found.sort();

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::pointer::{Removed, pointer_of, token};
 use super::{Config, Loaded};
-use crate::{Error, Result, Violation};
+use crate::{Class, Error, Result, Violation};
 
 /// The most properties of a wrong type that are named: each takes another pass.
 pub(super) const MOST_WRONG: usize = 64;
@@ -73,9 +73,13 @@ impl Reader {
         let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let violation = match missing {
             Some(name) => {
-                Violation::new(format!("{pointer}/{}", token(name)), "", "is required", FIX)
+                let pointer = format!("{pointer}/{}", token(name));
+                Violation::new(Class::Specification, pointer, "", "is required", FIX)
             }
-            None => Violation::new(pointer, shown(taken.as_ref()), one_line(&text), FIX),
+            None => {
+                let value = shown(taken.as_ref());
+                Violation::new(Class::Specification, pointer, value, one_line(&text), FIX)
+            }
         };
         // What was taken out for its type is then missing.
         if self.violations.iter().all(|known| known.pointer != violation.pointer) {

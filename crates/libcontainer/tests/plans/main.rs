@@ -2,6 +2,8 @@
 //! spec is ignored.
 
 #[cfg(test)]
+mod classes;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hosts;

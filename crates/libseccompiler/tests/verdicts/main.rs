@@ -15,7 +15,8 @@ mod oracle;
 
 use std::collections::{BTreeSet, HashMap};
 
-use libseccompiler::{Architecture, Filter, Violation, compile};
+use libseccompiler::{Architecture, Filter, compile};
+use libviolation::Violation;
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
 

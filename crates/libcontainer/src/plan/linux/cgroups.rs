@@ -30,7 +30,7 @@ pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
         check_old_memory(memory, found);
     }
     libcgroups::plan_limits(resources, &given.host.cgroups).unwrap_or_else(|violations| {
-        add(violations, found);
+        found.add_part(violations, "");
         Limits::default()
     })
 }
@@ -40,16 +40,10 @@ pub(crate) fn device_access(given: &Given<'_>, found: &mut Violations) -> Device
     let resources = given.linux.resources().as_ref();
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     libcgroups::plan_devices(rules, &given.host.cgroups).unwrap_or_else(|violations| {
-        add(violations, found);
+        found.add_part(violations, "");
         // Nobody gets to apply it, and the kernel would refuse it.
         DeviceAccess::Unified(Vec::new())
     })
-}
-
-fn add(violations: Vec<libcgroups::Violation>, found: &mut Violations) {
-    for one in violations {
-        found.add(&one.pointer, &one.value, &one.rule, &one.fix);
-    }
 }
 
 /// Controls that kernels have lost: limits of kernel memory (Linux 5.16, and never in v2), and

@@ -8,7 +8,7 @@ use crate::plan::Violations;
 pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Option<Filter> {
     let seccomp = linux.seccomp().as_ref()?;
     let Some(native) = Architecture::native() else {
-        found.add(
+        found.not_here(
             "/linux/seccomp",
             std::env::consts::ARCH,
             "is an architecture for which aril compiles no filters",
@@ -28,10 +28,7 @@ pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Option<Filter> {
     match compile(seccomp, native) {
         Ok(filter) => Some(filter),
         Err(violations) => {
-            for one in violations {
-                let pointer = format!("/linux/seccomp{}", one.pointer);
-                found.add(&pointer, one.value, one.rule, &one.fix);
-            }
+            found.add_part(violations, "/linux/seccomp");
             None
         }
     }

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::Violation;
 use crate::plan::{ContainerPath, Planned};
+use crate::{Class, Violation};
 
 /// The most violations that are told.
 const MOST_SHOWN: usize = 100;
@@ -21,7 +21,17 @@ pub(crate) struct Violations {
 impl Violations {
     /// One more.
     pub(crate) fn add(&mut self, pointer: &str, value: impl Display, rule: &str, fix: &str) {
-        self.all.push(Violation::new(pointer, value, rule, fix));
+        self.all.push(Violation::new(Class::Specification, pointer, value, rule, fix));
+    }
+
+    /// What is wrong with a part that another crate plans, to which `pointer` points.
+    pub(crate) fn add_part(&mut self, part: Vec<Violation>, pointer: &str) {
+        self.all.extend(part.into_iter().map(|one| one.below(pointer)));
+    }
+
+    /// A property that is right, and that this machine or its caller does not allow.
+    pub(crate) fn not_here(&mut self, pointer: &str, value: impl Display, rule: &str, fix: &str) {
+        self.all.push(Violation::new(Class::Host, pointer, value, rule, fix));
     }
 
     /// Something worth saying that breaks no rule.
@@ -31,7 +41,8 @@ impl Violations {
 
     /// A property that is right and that aril cannot do yet.
     pub(crate) fn not_yet(&mut self, pointer: &str, value: impl Display) {
-        self.add(pointer, value, "aril does not support this yet", "leave it out");
+        let rule = "aril does not support this yet";
+        self.all.push(Violation::new(Class::NotYet, pointer, value, rule, "leave it out"));
     }
 
     /// What was planned, with the warnings, if nothing is wrong. Of a flood of violations the
