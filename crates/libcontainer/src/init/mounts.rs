@@ -49,8 +49,9 @@ pub(crate) fn mount_all(
         let opened = files.mounts.get_mut(position).map(std::mem::take).unwrap_or_default();
         mount_one(plan, root, (mount, opened), &files.cgroups, &mut later)
             .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))?;
+        // The directory looked up last may be covered now.
+        root.forget();
     }
-    root.forget();
     Ok(later)
 }
 
