@@ -27,6 +27,7 @@ mod process;
 mod removal;
 mod rootfs;
 mod seccomp;
+mod start;
 mod state;
 mod terminal;
 
@@ -61,6 +62,7 @@ pub(crate) fn all() -> Vec<Case> {
         removal::CASES,
         rootfs::CASES,
         seccomp::CASES,
+        start::CASES,
         state::CASES,
         terminal::CASES,
     ]

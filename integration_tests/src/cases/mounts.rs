@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use rustix::mount::{
@@ -11,6 +12,7 @@ use rustix::mount::{
 use serde_json::{Value, json};
 
 use super::{Test, cases, same};
+use crate::command::called_by;
 use crate::container::Container;
 
 cases!("mounts":
@@ -19,9 +21,9 @@ cases!("mounts":
     recursive_bind, bind_alone_is_not_recursive, read_only_is_not_recursive, recursive_read_only,
     symlinks_are_not_followed, tmpfs_size, tmpfs_mode, tmpfs_owner,
     tmpfs_read_only, tmpfs_copies_up, strictatime_is_no_data, mount_points_are_made, mount_point_is_a_file,
-    destination_is_a_link, relative_destination, dots_in_the_destination, order_of_mounts,
+    destination_is_a_link, relative_destination, dots_in_the_destination, order_of_mounts, files_below_a_later_mount,
     hides_what_was_there, propagation_of_a_mount, propagation_of_the_root, nothing_comes_from_the_host,
-    slave_gets_the_hosts_mounts, empty_option, no_options, no_pivot, many_mounts, inside_proc_is_refused, bind_inside_proc_is_refused,
+    nothing_goes_to_the_host,    slave_gets_the_hosts_mounts, empty_option, no_options, no_pivot, many_mounts, inside_proc_is_refused, bind_inside_proc_is_refused,
 );
 
 /// The attributes, the optional fields and what follows the dash, of the topmost mount on a path.
@@ -338,6 +340,18 @@ fn order_of_mounts(container: &mut Container) -> Test {
     Ok(())
 }
 
+/// Mount points are made in what is to be seen, not below it.
+fn files_below_a_later_mount(container: &mut Container) -> Test {
+    fs::write(container.file("one"), "x")?;
+    let source = container.file("one");
+    let file = |path: &str| json!({ "destination": path, "source": source, "options": ["bind"] });
+    container.mount(file("/mnt/a"));
+    container.mount(json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs" }));
+    container.mount(file("/mnt/b"));
+    same!(container.run_script("ls /mnt; cat /mnt/b")?.success()?.words(), ["b", "x"]);
+    Ok(())
+}
+
 fn hides_what_was_there(container: &mut Container) -> Test {
     container.mount(json!({ "destination": "/mnt/inner", "type": "tmpfs", "source": "tmpfs" }));
     bind(container, &["bind"])?;
@@ -403,6 +417,20 @@ fn sees_later_mount(
 
 fn nothing_comes_from_the_host(container: &mut Container) -> Test {
     same!(sees_later_mount(container, &["rbind", "rprivate"], "rprivate")?, false);
+    Ok(())
+}
+
+/// The mounts of most machines are shared, as systemd makes them.
+fn nothing_goes_to_the_host(container: &mut Container) -> Test {
+    container.save()?;
+    let run = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    let mut caller = Command::new("unshare");
+    caller.args(["--mount", "--propagation", "shared", "sh", "-ec"]);
+    caller.arg("cat /proc/self/mountinfo; echo; \"$@\"; cat /proc/self/mountinfo").arg("sh");
+    let output = container.finish_command(called_by(caller, &run), Stdio::null())?.success()?;
+    let (before, after) = output.stdout.split_once("\n\n").context("one table of mounts")?;
+    ensure!(before.contains("shared:"), "{before}");
+    same!(after.trim_end(), before);
     Ok(())
 }
 

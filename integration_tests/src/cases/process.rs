@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+use rustix::fs::{FileType, Mode};
 use serde_json::{Value, json};
 
 use super::{Test, cases, same};
@@ -15,7 +16,7 @@ use crate::skip::Skip;
 
 cases!("process":
     exit_code, signal_code, arguments, environment_verbatim, environment_duplicates, home_is_added,
-    home_is_kept, working_directory, working_directory_is_made, working_directory_in_a_mount,
+    home_is_kept, no_home_in_a_fifo, working_directory, working_directory_is_made, working_directory_in_a_mount,
     working_directory_that_is_a_file, working_directory_of_another_user, user_and_groups, no_groups,
     umask_set, umask_unset, rlimits, every_rlimit, rlimits_unset, no_new_privileges, oom_score,
     oom_score_unset, sysctl, sysctl_with_slashes, descriptors, preserved_descriptors,
@@ -77,6 +78,15 @@ fn home_is_added(container: &mut Container) -> Test {
 fn home_is_kept(container: &mut Container) -> Test {
     container.push("/process/env", json!("HOME=/elsewhere"));
     same!(container.run_script("echo $HOME")?.success()?.lines(), ["/elsewhere"]);
+    Ok(())
+}
+
+/// Nobody writes to it.
+fn no_home_in_a_fifo(container: &mut Container) -> Test {
+    let passwd = container.rootfs().join("etc/passwd");
+    fs::remove_file(&passwd)?;
+    rustix::fs::mknodat(rustix::fs::CWD, &passwd, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    same!(container.run_script("echo $HOME")?.success()?.lines(), ["/"]);
     Ok(())
 }
 

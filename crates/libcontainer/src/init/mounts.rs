@@ -60,8 +60,9 @@ pub(crate) fn mount_all(
         let opened = files.mounts.get_mut(position).map(std::mem::take).unwrap_or_default();
         mount_one(&scene, mount, opened, &mut later)
             .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))?;
+        // The directory looked up last may be covered now.
+        root.forget();
     }
-    root.forget();
     Ok(later)
 }
 
