@@ -1,6 +1,7 @@
 //! `exec`: another process in the container.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
@@ -15,7 +16,7 @@ use crate::skip::Skip;
 cases!("exec":
     joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags, groups_are_added, capabilities_of_the_file,
     process_file, broken_process_file, added_capability, added_capability_is_not_inheritable,
-    no_new_privileges_can_be_set, detached, pid_file, standard_input, preserved_descriptors,
+    no_new_privileges_can_be_set, detached, pid_file, pid_file_of_a_failed_one, standard_input, preserved_descriptors,
     descriptors, exit_codes, program_errors, in_created, in_paused, in_stopped, is_in_the_cgroup,
     flags_after_the_id_are_the_programs, capabilities_are_the_containers, home_of_the_user, cpu_affinity,
     cpu_affinity_is_not_for_init, the_filter_of_a_container_without_a_program,
@@ -265,6 +266,19 @@ fn detached(container: &mut Container) -> Test {
     let line = || Ok(fs::read(format!("/proc/{pid}/cmdline"))? == b"sleep\x0054321\0");
     wait_until("the program", line)?;
     ensure!(container.pids()?.contains(&pid), "{pid} is not in the container");
+    Ok(())
+}
+
+/// The program is found, and the kernel does not take it.
+fn pid_file_of_a_failed_one(container: &mut Container) -> Test {
+    let program = container.rootfs().join("bin/junk");
+    fs::write(&program, [0x7f, b'E', b'L', b'F', 9])?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    container.start_idle()?;
+    let pid_file = container.file("exec.pid");
+    let output = container.exec_with(&["--pid-file", &pid_file], &["/bin/junk"])?;
+    ensure!(output.code != 0, "it was executed");
+    ensure!(!std::path::Path::new(&pid_file).exists(), "a pid file of nobody");
     Ok(())
 }
 
