@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::{Test, cases, same};
 use crate::container::{Container, Skip};
 use crate::leftovers::{cgroups, remove_cgroup};
-use crate::view::CGROUPS;
+use crate::view::{CGROUPS, Layout, layout};
 
 cases!("cgroups":
     every_hierarchy, absolute_path, relative_path, nested_path, existing_parent_is_kept,
     memory_limit, memory_swap, memory_unlimited, memory_kills, pids_limit, pids_unlimited, cpu_weight,
     cpu_quota, cpu_limits, cpuset, several_limits, devices_denied, devices_allowed,
     devices_of_the_default_set, a_way_up_is_refused, a_used_cgroup_is_refused,
-    a_cgroup_used_in_one_hierarchy_is_refused,
+    a_cgroup_used_in_one_hierarchy_is_refused, a_frozen_cgroup_is_refused, threads_are_no_processes,
     a_missing_controller_is_named, processes_are_counted, delete_removes_sub_cgroups,
     delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
     no_resources,
@@ -322,6 +322,39 @@ fn a_used_cgroup_is_refused(container: &mut Container) -> Test {
     output.fails(1, &["not empty"])?;
     same!(container.state()?["status"], "running");
     Ok(())
+}
+
+/// The container would never start.
+fn a_frozen_cgroup_is_refused(container: &mut Container) -> Test {
+    let (hierarchy, file, frozen, thawed) = match layout()? {
+        Layout::V2 => ("", "cgroup.freeze", "1", "0"),
+        Layout::V1 | Layout::Hybrid => ("freezer", "freezer.state", "FROZEN", "THAWED"),
+    };
+    let name = format!("{}-frozen", container.id);
+    let directory = Path::new(CGROUPS).join(hierarchy).join(&name);
+    container.set("/linux/cgroupsPath", json!(format!("/{name}")));
+    fs::create_dir(&directory)?;
+    let output = fs::write(directory.join(file), frozen)
+        .map_err(Into::into)
+        .and_then(|()| container.create());
+    fs::write(directory.join(file), thawed)?;
+    container.delete_force()?;
+    cgroups(&name).iter().for_each(|path| remove_cgroup(path));
+    output?.fails(1, &["frozen"])
+}
+
+/// A threaded cgroup cannot list its processes: the one above does (cgroups(7), "Thread mode").
+fn threads_are_no_processes(container: &mut Container) -> Test {
+    if layout()? != Layout::V2 {
+        return Err(Skip("only where v2 is all there is".to_owned()).into());
+    }
+    container.start_idle()?;
+    for directory in directories(container.pid()?)? {
+        fs::create_dir(directory.join("threads"))?;
+        fs::write(directory.join("threads/cgroup.type"), "threaded")?;
+    }
+    same!(container.pids()?, [container.pid()?]);
+    container.delete_force()
 }
 
 /// The hierarchy that comes last has a process, and what was made in the others goes again.

@@ -20,6 +20,7 @@ cases!("lifecycle":
     delete_created, delete_twice, kill_created, kill_stopped, kill_all, kill_all_short,
     kill_all_of_a_shared_pid_namespace, kill_in_a_shared_pid_namespace, files_are_the_owners, pause_freezes, pause_stops_execs_too, paused_is_killed,
     paused_is_deleted, pause_twice, pause_created, killed_create, killed_run, killed_init,
+    killed_before_it_was_ready, a_zombie_has_stopped, deleted_while_run_waits,
     short_programs_do_not_hang, two_side_by_side, id_is_free_again, all_characters_of_ids,
     a_damaged_state, program_vanishes, unexecutable_format, missing_interpreter,
     unknown_property_is_ignored, versions_of_the_specification, rootfs_by_absolute_path,
@@ -316,6 +317,61 @@ fn killed_init(container: &mut Container) -> Test {
     container.wait_for("stopped")?;
     container.verb("start")?.fails(1, &["cannot start a container that has stopped"])?;
     container.verb("delete")?.success()?;
+    container.nothing_left()
+}
+
+/// Most often it is the memory limit.
+fn killed_before_it_was_ready(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "pid", None);
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID; sleep 1"] });
+    container.set("/hooks", json!({ "createContainer": [hook] }));
+    container.create_refused(&["init was killed by signal 9", "memory limit"])
+}
+
+/// Its parent, the runtime in the foreground, cannot reap it.
+fn a_zombie_has_stopped(container: &mut Container) -> Test {
+    use rustix::process::{Pid, Signal, kill_process};
+    container.script("exec sleep 100");
+    container.save()?;
+    let mut command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let runtime = Pid::from_child(&child);
+    let running =
+        || Ok(container.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
+    let stopped = wait_until("running", running).and_then(|()| {
+        let init = Pid::from_raw(i32::try_from(container.pid()?)?).context("no pid")?;
+        kill_process(runtime, Signal::STOP)?;
+        kill_process(init, Signal::KILL)?;
+        container.wait_for("stopped")
+    });
+    kill_process(runtime, if stopped.is_ok() { Signal::CONT } else { Signal::KILL })?;
+    let code = crate::command::wait(&mut child)?;
+    stopped?;
+    same!(code, 137);
+    Ok(())
+}
+
+/// Engines do so when they lose patience: then there is nothing left to delete, and nothing wrong.
+fn deleted_while_run_waits(container: &mut Container) -> Test {
+    use rustix::process::{Pid, Signal, kill_process};
+    container.script("exec sleep 100");
+    container.save()?;
+    let mut command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn()?;
+    let runtime = Pid::from_child(&child);
+    let running =
+        || Ok(container.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
+    let deleted = wait_until("running", running).and_then(|()| {
+        // It hears of the end when all is gone.
+        kill_process(runtime, Signal::STOP)?;
+        container.runtime(&["delete", "--force", &container.id])?.success()
+    });
+    kill_process(runtime, if deleted.is_ok() { Signal::CONT } else { Signal::KILL })?;
+    let output = child.wait_with_output()?;
+    deleted?;
+    same!(output.status.code(), Some(137));
+    same!(String::from_utf8_lossy(&output.stderr), "");
     container.nothing_left()
 }
 

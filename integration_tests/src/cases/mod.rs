@@ -27,6 +27,7 @@ mod process;
 mod removal;
 mod rootfs;
 mod seccomp;
+mod start;
 mod terminal;
 
 /// What a test returns.
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<Case> {
         removal::CASES,
         rootfs::CASES,
         seccomp::CASES,
+        start::CASES,
         terminal::CASES,
     ]
     .concat()

@@ -6,7 +6,7 @@ use crate::config;
 use crate::container::Container;
 
 cases!("orphans":
-    of_the_foreground_are_reaped, of_the_foreground_can_be_the_callers,
+    of_the_foreground_are_reaped, of_the_foreground_can_be_the_callers, of_a_stopped_container_die,
 );
 
 /// Leaves an orphan, and prints its parent, the parent of the program, and what became of the
@@ -38,4 +38,13 @@ fn of_the_foreground_can_be_the_callers(container: &mut Container) -> Test {
     let output = container.run_with(&["--no-subreaper"])?.success()?;
     same!(output.lines()[0], "1");
     Ok(())
+}
+
+fn of_a_stopped_container_die(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "pid", None);
+    container.start_script("sleep 100 & sleep 100 & exit")?;
+    container.wait_for("stopped")?;
+    same!(container.pids()?.len(), 2);
+    container.verb("delete")?.success()?;
+    container.nothing_left()
 }

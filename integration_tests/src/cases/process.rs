@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+use rustix::fs::{FileType, Mode};
 use serde_json::{Value, json};
 
 use super::{Test, cases, same};
@@ -14,8 +15,8 @@ use crate::container::{Container, Skip};
 
 cases!("process":
     exit_code, signal_code, arguments, environment_verbatim, environment_duplicates, home_is_added,
-    home_is_kept, working_directory, working_directory_is_made, working_directory_in_a_mount,
-    working_directory_that_is_a_file, working_directory_of_another_user, user_and_groups, no_groups,
+    home_is_kept, no_home_in_a_fifo, working_directory, working_directory_is_made, working_directory_in_a_mount,
+    working_directory_that_is_a_file, working_directory_of_another_user, working_directory_of_the_user_alone, user_and_groups, no_groups,
     umask_set, umask_unset, rlimits, every_rlimit, rlimits_unset, no_new_privileges, oom_score,
     oom_score_unset, sysctl, sysctl_with_slashes, descriptors, preserved_descriptors,
     preserved_descriptor_is_missing, root_only_program, path_search, path_of_the_container,
@@ -79,6 +80,15 @@ fn home_is_kept(container: &mut Container) -> Test {
     Ok(())
 }
 
+/// Nobody writes to it.
+fn no_home_in_a_fifo(container: &mut Container) -> Test {
+    let passwd = container.rootfs().join("etc/passwd");
+    fs::remove_file(&passwd)?;
+    rustix::fs::mknodat(rustix::fs::CWD, &passwd, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    same!(container.run_script("echo $HOME")?.success()?.lines(), ["/"]);
+    Ok(())
+}
+
 fn working_directory(container: &mut Container) -> Test {
     container.set("/process/cwd", json!("/bin"));
     same!(container.run_script("pwd -P; readlink /proc/self/cwd")?.lines(), ["/bin", "/bin"]);
@@ -117,6 +127,19 @@ fn working_directory_of_another_user(container: &mut Container) -> Test {
     container.start_idle()?;
     let output = container.exec(&["readlink", "/proc/self/cwd"])?.success()?;
     same!(output.stdout, "/secret\n");
+    Ok(())
+}
+
+/// As on a network filesystem, where the container's root is nobody: here the group is not mapped.
+fn working_directory_of_the_user_alone(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    let directory = container.rootfs().join("secret");
+    fs::create_dir(&directory)?;
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
+    std::os::unix::fs::chown(&directory, Some(101_000), Some(5))?;
+    container.set("/process/cwd", json!("/secret"));
+    container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    same!(container.run_script("readlink /proc/self/cwd")?.success()?.stdout, "/secret\n");
     Ok(())
 }
 
