@@ -53,8 +53,16 @@ impl Traces {
 
     /// Removes what is left but for the bundle, so that a test that failed does not disturb the others.
     pub(crate) fn sweep(&self) {
+        // A process that the v1 freezer holds does not die, nor does the pid namespace around it.
+        for cgroup in cgroups(&self.id) {
+            let _ = fs::write(cgroup.join("freezer.state"), "THAWED");
+        }
         for (pid, _) in self.processes() {
             let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+        let start = Instant::now();
+        while !self.processes().is_empty() && start.elapsed() < GRACE {
+            std::thread::sleep(Duration::from_millis(5));
         }
         std::thread::sleep(Duration::from_millis(20));
         cgroups(&self.id).iter().for_each(|path| remove_cgroup(path));

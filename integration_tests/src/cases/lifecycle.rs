@@ -353,26 +353,29 @@ fn a_zombie_has_stopped(container: &mut Container) -> Test {
 
 /// Engines do so when they lose patience: then there is nothing left to delete, and nothing wrong.
 fn deleted_while_run_waits(container: &mut Container) -> Test {
+    use rustix::process::{Pid, Signal, kill_process};
     container.script("exec sleep 100");
     container.save()?;
     let mut command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    let child = command.spawn()?;
+    let runtime = Pid::from_child(&child);
     let running =
         || Ok(container.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
-    let deleted = wait_until("running", running).and_then(|()| container.delete_force());
-    if deleted.is_err() {
-        child.kill()?;
-    }
+    let deleted = wait_until("running", running).and_then(|()| {
+        // It hears of the end when all is gone.
+        kill_process(runtime, Signal::STOP)?;
+        container.runtime(&["delete", "--force", &container.id])?.success()
+    });
+    kill_process(runtime, if deleted.is_ok() { Signal::CONT } else { Signal::KILL })?;
     let output = child.wait_with_output()?;
     deleted?;
     same!(output.status.code(), Some(137));
     same!(String::from_utf8_lossy(&output.stderr), "");
-    Ok(())
+    container.nothing_left()
 }
 
-/// A runtime that blocks signals too late loses the end of a short program, and hangs
-/// until the command is killed.
+/// A runtime that blocks signals too late loses the end of a short program, and hangs.
 fn short_programs_do_not_hang(container: &mut Container) -> Test {
     for _ in 0..100 {
         same!(container.run()?.code, 0);
