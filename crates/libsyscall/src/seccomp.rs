@@ -16,7 +16,7 @@ pub const NEW_LISTENER: u32 = 1 << 3;
 pub fn set_filter(program: &[u8], flags: u32) -> Result<Option<OwnedFd>> {
     let (instructions, rest) = program.as_chunks::<8>();
     let length = u16::try_from(instructions.len()).map_err(|_| Errno::INVAL)?;
-    if !rest.is_empty() {
+    if instructions.is_empty() || !rest.is_empty() {
         return Err(Errno::INVAL);
     }
     let filter = instructions.as_ptr().cast_mut().cast();

@@ -430,7 +430,13 @@ fn nothing_goes_to_the_host(container: &mut Container) -> Test {
     let output = container.finish_command(called_by(caller, &run), Stdio::null())?.success()?;
     let (before, after) = output.stdout.split_once("\n\n").context("one table of mounts")?;
     ensure!(before.contains("shared:"), "{before}");
-    same!(after.trim_end(), before);
+    // Other tests mount at the same time.
+    let id = container.id.as_str();
+    let is_others = |line: &&str| line.contains("/container-test-t") && !line.contains(id);
+    let of = |text: &str| {
+        text.lines().filter(|line| !is_others(line)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    same!(of(after), of(before));
     Ok(())
 }
 

@@ -239,11 +239,10 @@ mod tests {
 
     #[test]
     fn a_path_is_looked_up_again_but_not_for_ever() {
-        let root = Root::own().unwrap();
         let mut errors = vec![Errno::INTR, Errno::AGAIN];
         let found = settled(|| match errors.pop() {
             Some(errno) => Err(errno),
-            None => root.open(c"/", super::PATH),
+            None => Ok(Root::own().unwrap().fd),
         });
         assert!(found.is_ok());
         let mut count = 0;
