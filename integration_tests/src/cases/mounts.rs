@@ -23,7 +23,7 @@ cases!("mounts":
     tmpfs_read_only, tmpfs_copies_up, strictatime_is_no_data, mount_points_are_made, mount_point_is_a_file,
     destination_is_a_link, relative_destination, dots_in_the_destination, order_of_mounts, files_below_a_later_mount,
     hides_what_was_there, propagation_of_a_mount, propagation_of_the_root, nothing_comes_from_the_host,
-    nothing_goes_to_the_host,    slave_gets_the_hosts_mounts, empty_option, no_options, no_pivot, many_mounts, inside_proc_is_refused, bind_inside_proc_is_refused,
+    nothing_goes_to_the_host, slave_gets_the_hosts_mounts, empty_option, no_options, no_pivot, many_mounts, inside_proc_is_refused, bind_inside_proc_is_refused,
 );
 
 /// The attributes, the optional fields and what follows the dash, of the topmost mount on a path.

@@ -142,7 +142,7 @@ fn apply(
     drop(init_end);
     let pid = child.pid;
     pending.own_child(child);
-    // From outside and before init goes on: once it has its user it may not lower the score.
+    // Before init goes on, so that it holds from the first moment of the program.
     oom_score::adjust(plan.process.as_ref(), pid)?;
     let making = Making { plan, state };
     let events = protocol::conversation(plan);

@@ -2,7 +2,7 @@
 //! it waits for.
 
 mod bring_up;
-pub(crate) mod console;
+mod console;
 pub(crate) mod end;
 mod foreground;
 mod join;

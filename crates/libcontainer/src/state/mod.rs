@@ -44,9 +44,9 @@ pub(crate) struct State {
     pub init: Option<InitProcess>,
     /// Its cgroups, resolved.
     pub cgroup: Location,
-    /// The kinds of namespace it does not share with the runtime. [`State::namespaces`]
+    /// Read by [`State::namespaces`].
     namespaces: Option<KindSet>,
-    /// What every process of it has. [`State::confinement`]
+    /// Read by [`State::confinement`].
     confinement: Option<Confinement>,
     /// `ociVersion` of the config.
     #[serde(default)]
