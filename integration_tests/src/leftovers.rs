@@ -87,13 +87,16 @@ impl Traces {
     }
 }
 
-/// The mountinfo of the suite, without mounts in the bundles of tests other than `id` that run at the
-/// same time.
+/// The mountinfo of the suite, without the mounts of other tests than `id`.
 pub(crate) fn mountinfo_around(id: &str) -> anyhow::Result<String> {
-    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(without_others(&fs::read_to_string("/proc/self/mountinfo")?, id))
+}
+
+/// A mountinfo without mounts in the bundles of tests other than `id` that run at the same time.
+pub(crate) fn without_others(mountinfo: &str, id: &str) -> String {
     let is_others = |line: &&str| line.contains("/container-test-t") && !line.contains(id);
-    let lines: Vec<&str> = text.lines().filter(|line| !is_others(line)).collect();
-    Ok(lines.join("\n"))
+    let lines: Vec<&str> = mountinfo.lines().filter(|line| !is_others(line)).collect();
+    lines.join("\n")
 }
 
 /// The command line of a process.

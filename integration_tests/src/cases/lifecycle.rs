@@ -328,31 +328,11 @@ fn killed_before_it_was_ready(container: &mut Container) -> Test {
     container.create_refused(&["init was killed by signal 9", "memory limit"])
 }
 
-/// Its parent, the runtime in the foreground, cannot reap it.
-fn a_zombie_has_stopped(container: &mut Container) -> Test {
-    use rustix::process::{Pid, Signal, kill_process};
-    container.script("exec sleep 100");
-    container.save()?;
-    let mut command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-    let runtime = Pid::from_child(&child);
-    let running =
-        || Ok(container.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
-    let stopped = wait_until("running", running).and_then(|()| {
-        let init = Pid::from_raw(i32::try_from(container.pid()?)?).context("no pid")?;
-        kill_process(runtime, Signal::STOP)?;
-        kill_process(init, Signal::KILL)?;
-        container.wait_for("stopped")
-    });
-    kill_process(runtime, if stopped.is_ok() { Signal::CONT } else { Signal::KILL })?;
-    let code = crate::command::wait(&mut child)?;
-    stopped?;
-    same!(code, 137);
-    Ok(())
-}
-
-/// Engines do so when they lose patience: then there is nothing left to delete, and nothing wrong.
-fn deleted_while_run_waits(container: &mut Container) -> Test {
+/// Runs a program in the foreground, and does `work` while the runtime is stopped. How it ends then.
+fn while_run_is_stopped(
+    container: &mut Container,
+    work: impl FnOnce(&Container) -> Test,
+) -> anyhow::Result<std::process::Output> {
     use rustix::process::{Pid, Signal, kill_process};
     container.script("exec sleep 100");
     container.save()?;
@@ -362,14 +342,33 @@ fn deleted_while_run_waits(container: &mut Container) -> Test {
     let runtime = Pid::from_child(&child);
     let running =
         || Ok(container.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
-    let deleted = wait_until("running", running).and_then(|()| {
-        // It hears of the end when all is gone.
+    let worked = wait_until("running", running).and_then(|()| {
         kill_process(runtime, Signal::STOP)?;
-        container.runtime(&["delete", "--force", &container.id])?.success()
+        work(container)
     });
-    kill_process(runtime, if deleted.is_ok() { Signal::CONT } else { Signal::KILL })?;
+    kill_process(runtime, if worked.is_ok() { Signal::CONT } else { Signal::KILL })?;
     let output = child.wait_with_output()?;
-    deleted?;
+    worked.map(|()| output)
+}
+
+/// Its parent, the runtime in the foreground, cannot reap it.
+fn a_zombie_has_stopped(container: &mut Container) -> Test {
+    use rustix::process::{Pid, Signal, kill_process};
+    let output = while_run_is_stopped(container, |container| {
+        let init = Pid::from_raw(i32::try_from(container.pid()?)?).context("no pid")?;
+        kill_process(init, Signal::KILL)?;
+        container.wait_for("stopped")
+    })?;
+    same!(output.status.code(), Some(137));
+    Ok(())
+}
+
+/// Engines do so when they lose patience: then there is nothing left to delete, and nothing wrong. The
+/// runtime hears of the end when all is gone.
+fn deleted_while_run_waits(container: &mut Container) -> Test {
+    let output = while_run_is_stopped(container, |container| {
+        container.runtime(&["delete", "--force", &container.id])?.success().map(drop)
+    })?;
     same!(output.status.code(), Some(137));
     same!(String::from_utf8_lossy(&output.stderr), "");
     container.nothing_left()

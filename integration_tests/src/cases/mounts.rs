@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{Test, cases, same};
 use crate::command::called_by;
 use crate::container::Container;
+use crate::leftovers::without_others;
 
 cases!("mounts":
     bind_read_only, bind_attributes, bind_clears_attributes, bind_keeps_what_the_host_set,
@@ -430,13 +431,8 @@ fn nothing_goes_to_the_host(container: &mut Container) -> Test {
     let output = container.finish_command(called_by(caller, &run), Stdio::null())?.success()?;
     let (before, after) = output.stdout.split_once("\n\n").context("one table of mounts")?;
     ensure!(before.contains("shared:"), "{before}");
-    // Other tests mount at the same time.
-    let id = container.id.as_str();
-    let is_others = |line: &&str| line.contains("/container-test-t") && !line.contains(id);
-    let of = |text: &str| {
-        text.lines().filter(|line| !is_others(line)).map(str::to_owned).collect::<Vec<_>>()
-    };
-    same!(of(after), of(before));
+    let own = |text| without_others(text, &container.id);
+    same!(own(after), own(before));
     Ok(())
 }
 

@@ -162,13 +162,18 @@ impl Root {
         *self.last_parent.borrow_mut() = None;
     }
 
-    /// mkdir -p below the root: the longest part of `path` that exists is resolved by the kernel,
-    /// the rest is made one directory at a time, never through a link.
+    /// mkdir -p below the root, of a path that is missing: the longest part of it that exists is
+    /// resolved by the kernel, the rest is made one directory at a time, never through a link.
     fn make_directories(&self, path: &ContainerPath) -> anyhow::Result<OwnedFd> {
         let normalized = path.normalized();
         let mut missing: Vec<&OsStr> = Vec::new();
         let mut existing = normalized.as_path();
         let mut directory = loop {
+            let Some(Component::Normal(name)) = existing.components().next_back() else {
+                bail!("make {path}: \"..\" after a directory that does not exist");
+            };
+            missing.push(name);
+            existing = existing.parent().context("no parent")?;
             match self.open(&CString::new(existing.as_os_str().as_bytes())?, PATH) {
                 Err(Errno::NOENT) => {}
                 result => {
@@ -177,11 +182,6 @@ impl Root {
                         .context("open in the root filesystem: openat2")?;
                 }
             }
-            let Some(Component::Normal(name)) = existing.components().next_back() else {
-                bail!("make {path}: \"..\" after a directory that does not exist");
-            };
-            missing.push(name);
-            existing = existing.parent().context("no parent")?;
         };
         for name in missing.into_iter().rev() {
             match mkdirat(&directory, name, DIRECTORY_MODE) {
