@@ -108,6 +108,7 @@ pub(crate) fn wait(child: &mut Child) -> anyhow::Result<i32> {
         if start.elapsed() > PATIENCE {
             let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+            child.kill()?;
             child.wait()?;
             anyhow::bail!("hangs");
         }

@@ -68,13 +68,18 @@ impl Traces {
         cgroups(&self.id).iter().for_each(|path| remove_cgroup(path));
     }
 
-    /// Processes whose root is the container's, or that the runtime made, each with how it is known.
+    /// Processes in the container's cgroup or root, or that the runtime made, each with how it is
+    /// known.
     fn processes(&self) -> Vec<(i32, &'static str)> {
         let root = fs::metadata(&self.rootfs).map(|root| (root.dev(), root.ino())).ok();
         let mark = format!("{MARK}={}", self.id);
+        let members = members(&self.id);
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         pids.filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
+            if members.contains(&pid) {
+                return Some((pid, "it is in the container's cgroup"));
+            }
             let its = fs::metadata(entry.path().join("root/.")).ok();
             if root.is_some() && its.map(|its| (its.dev(), its.ino())) == root {
                 return Some((pid, "its root is the container's"));
@@ -85,6 +90,13 @@ impl Traces {
         })
         .collect()
     }
+}
+
+/// The pids in the cgroups of this name.
+fn members(name: &str) -> Vec<i32> {
+    let procs = |cgroup: PathBuf| fs::read_to_string(cgroup.join("cgroup.procs")).ok();
+    let texts: Vec<String> = cgroups(name).into_iter().filter_map(procs).collect();
+    texts.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// The mountinfo of the suite, without the mounts of other tests than `id`.

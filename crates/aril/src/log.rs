@@ -37,7 +37,8 @@ pub(crate) fn open(globals: &Globals) -> anyhow::Result<()> {
 /// Logs the error that ends the program.
 pub(crate) fn error(message: &str) {
     let log = LOG.get();
-    write("error", message);
+    let message = escaped(message);
+    write("error", &message);
     if log.is_some_and(|log| log.file.is_some()) {
         // The error is on its way already; a closed standard error changes nothing about it.
         let _ = writeln!(std::io::stderr(), "aril: {message}");
@@ -47,7 +48,7 @@ pub(crate) fn error(message: &str) {
 /// Logs a warning, with --debug: a second line in a log of Podman's would hide the error.
 pub(crate) fn warn(message: &str) {
     if LOG.get().is_some_and(|log| log.debug) {
-        write("warning", &plain(message));
+        write("warning", &escaped(&plain(message)));
     }
 }
 
@@ -81,6 +82,13 @@ pub(crate) fn plain(message: &str) -> String {
     text
 }
 
+/// `text` without control characters, which a terminal would obey: what a container, an image or a
+/// config has named may hold any.
+pub(crate) fn escaped(text: &str) -> String {
+    let escape = |letter: char| letter.escape_default().to_string();
+    text.chars().map(|one| if one.is_control() { escape(one) } else { one.to_string() }).collect()
+}
+
 /// Where the next "Phrase (os error N)" starts, and its N.
 fn next_errno(text: &str) -> Option<(usize, i32)> {
     let at = text.find(" (os error ")?;
@@ -92,7 +100,12 @@ fn next_errno(text: &str) -> Option<(usize, i32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{escaped, plain};
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_it() {
+        assert_eq!(escaped("a\x1b[2J\r\u{9b}b é"), "a\\u{1b}[2J\\r\\u{9b}b é");
+    }
 
     #[test]
     fn the_kernels_words_are_gos() {

@@ -19,10 +19,11 @@ const REMOVAL: Duration = Duration::from_secs(5);
 
 /// Reads a file whole, as text.
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| {
+    let bytes = std::fs::read(path).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         Error::call("read", path)(errno)
-    })
+    })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A handle for clone3(2) and bpf(2).

@@ -1,5 +1,7 @@
 //! Which cgroup hierarchies a machine has: pure, from the texts of /proc.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
@@ -32,14 +34,15 @@ pub(crate) struct UnifiedMount {
 }
 
 impl Layout {
-    /// Reads the texts of /proc/self/mountinfo and /proc/self/cgroup. Mounts that others cover do
-    /// not count.
+    /// Reads what is in /proc/self/mountinfo and /proc/self/cgroup: bytes, since a path may hold any.
+    /// Mounts that others cover do not count.
     ///
     /// # Errors
     /// A line that is not as proc_pid_mountinfo(5) says.
-    pub fn parse(mountinfo: &str, own_cgroup: &str) -> Result<Self, Error> {
+    pub fn parse(mountinfo: impl AsRef<[u8]>, own_cgroup: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let own_cgroup = own_cgroup.as_ref();
         let mounts: Vec<MountLine> =
-            mountinfo.lines().map(MountLine::parse).collect::<Result<_, _>>()?;
+            lines(mountinfo.as_ref()).map(MountLine::parse).collect::<Result<_, _>>()?;
         let mut layout = Self::default();
         for mount in mounts.iter().filter(|mount| mount.is_visible(&mounts)) {
             match mount.fstype {
@@ -58,8 +61,8 @@ impl Layout {
 
     /// A machine with cgroup2 on `mount_point` and nothing else, as its file system magic tells.
     #[must_use]
-    pub fn unified(mount_point: &Path, own_cgroup: &str) -> Self {
-        let own = own_path(own_cgroup, &[], Path::new("/"));
+    pub fn unified(mount_point: &Path, own_cgroup: impl AsRef<[u8]>) -> Self {
+        let own = own_path(own_cgroup.as_ref(), &[], Path::new("/"));
         let unified = UnifiedMount { mount_point: mount_point.to_owned(), own };
         Self { legacy: Vec::new(), unified: Some(unified) }
     }
@@ -69,7 +72,7 @@ impl Layout {
         self.legacy.iter().any(|mount| mount.controllers.iter().any(|name| name == controller))
     }
 
-    fn add_legacy(&mut self, mount: &MountLine<'_>, own_cgroup: &str) {
+    fn add_legacy(&mut self, mount: &MountLine<'_>, own_cgroup: &[u8]) {
         let controllers: Vec<String> = mount
             .super_options
             .split(',')
@@ -103,19 +106,28 @@ fn is_controller(option: &str) -> bool {
 
 /// The process's cgroup in the hierarchy of `controllers` (none for v2), seen from the mounted
 /// `root`; `/` if it is outside of that.
-fn own_path(own_cgroup: &str, controllers: &[String], root: &Path) -> PathBuf {
-    let line = own_cgroup.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (names, path) = (fields.next()?, fields.next()?);
+fn own_path(own_cgroup: &[u8], controllers: &[String], root: &Path) -> PathBuf {
+    let line = lines(own_cgroup).find_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
+        let (names, path) = (text(fields.next()?), fields.next()?);
         let same = match controllers.first() {
             None => names.is_empty(),
             Some(first) => names.split(',').any(|name| name == first),
         };
         same.then_some(path)
     });
-    let path = Path::new(line.unwrap_or("/"));
+    let path = Path::new(OsStr::from_bytes(line.unwrap_or(b"/")));
     let below = path.strip_prefix(root).unwrap_or_else(|_| Path::new(""));
     below.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// A word of the kernel's own; what is none of these is nobody's that is looked for.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
@@ -129,19 +141,22 @@ struct MountLine<'a> {
 }
 
 impl<'a> MountLine<'a> {
-    fn parse(line: &'a str) -> Result<Self, Error> {
+    fn parse(line: &'a [u8]) -> Result<Self, Error> {
+        const SEPARATOR: &[u8] = b" - ";
         let parsed = (|| {
-            let (front, back) = line.split_once(" - ")?;
-            let mut front = front.split(' ');
-            let (id, parent) = (front.next()?.parse().ok()?, front.next()?.parse().ok()?);
+            let at = line.windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR)?;
+            let (front, back) = (line.get(..at)?, line.get(at + SEPARATOR.len()..)?);
+            let [mut front, mut back] = [front, back].map(|half| half.split(|byte| *byte == b' '));
+            let (id, parent) = (text(front.next()?), text(front.next()?));
+            let (id, parent) = (id.parse().ok()?, parent.parse().ok()?);
             let root = unescape(front.nth(1)?);
             let mount_point = unescape(front.next()?);
-            let mut back = back.split(' ');
-            let fstype = back.next()?;
-            let super_options = back.nth(1).unwrap_or("");
+            let fstype = text(back.next()?);
+            let super_options = text(back.nth(1).unwrap_or_default());
             Some(Self { id, parent, root, mount_point, fstype, super_options })
         })();
-        parsed.ok_or_else(|| Error::Text("/proc/self/mountinfo", line.to_owned()))
+        let shown = || String::from_utf8_lossy(line).into_owned();
+        parsed.ok_or_else(|| Error::Text("/proc/self/mountinfo", shown()))
     }
 
     /// Whether this cgroup mount is what its path leads to: mounts on top hide it.
@@ -169,10 +184,9 @@ fn top_at(path: &Path, all: &[MountLine<'_>]) -> Option<u32> {
 }
 
 /// Octal escapes of space, tab, newline and backslash.
-fn unescape(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt as _;
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+fn unescape(escaped: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped;
     while let Some((first, tail)) = rest.split_first() {
         let octal = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
         let code = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
@@ -187,7 +201,7 @@ fn unescape(text: &str) -> PathBuf {
             }
         }
     }
-    std::ffi::OsString::from_vec(bytes).into()
+    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]
@@ -240,9 +254,35 @@ mod tests {
         assert_eq!(layout.unified.unwrap().own, Path::new("2"));
     }
 
+    /// Anybody who may mount something can name it so.
+    #[test]
+    fn bytes_that_are_no_text() {
+        let line = b"\n60 23 0:70 / /mnt/\xff\xfe rw - fuse.\xff \xff rw,user_id=0\n";
+        let layout = Layout::parse([HYBRID.as_bytes(), line].concat(), OWN).unwrap();
+        assert_eq!(layout, Layout::parse(HYBRID, OWN).unwrap());
+        let own = [b"0::/\xff/a\n".as_slice(), OWN.as_bytes()].concat();
+        let layout = Layout::unified(Path::new("/c"), own);
+        assert_eq!(layout.unified.unwrap().own.as_os_str().len(), 3);
+    }
+
+    /// Whatever the text, there is an answer.
+    #[test]
+    fn any_bytes() {
+        let whole = [HYBRID, OWN].map(str::as_bytes);
+        let mut bytes = whole[0].to_vec();
+        for at in 0..bytes.len() {
+            for byte in [0, b' ', b'\n', b'-', b'\\', 0xff] {
+                bytes[at] = byte;
+                let _ = Layout::parse(&bytes, whole[1]);
+            }
+            bytes[at] = whole[0][at];
+            let _ = Layout::parse(&bytes[..at], &whole[1][..at.min(whole[1].len())]);
+        }
+    }
+
     #[test]
     fn escapes_and_nonsense() {
-        assert_eq!(super::unescape("/a\\040b\\134"), Path::new("/a b\\"));
+        assert_eq!(super::unescape(b"/a\\040b\\134"), Path::new("/a b\\"));
         assert!(Layout::parse("what", "").is_err());
         let nothing = Layout::parse("", "").unwrap();
         assert!(nothing.legacy.is_empty() && nothing.unified.is_none());

@@ -12,7 +12,7 @@ use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use crate::mount::{detach, map_ids, set_propagation};
+use crate::mount::{clone_tree, detach, map_ids, open_directory_itself, set_propagation};
 use crate::plan::{
     Device, DeviceKind, IdMappings, Mount, MountIds, MountKind, Parameter, Plan, Propagation,
     SourceLink,
@@ -99,22 +99,16 @@ const INCOMING: Propagation = Propagation { flag: MS_SLAVE, recursive: true };
 /// mount(2).
 const MS_SLAVE: u64 = 1 << 19;
 
+/// The directory is opened once, and the rest goes by its descriptor: whoever owns the bundle could
+/// have a link in its place meanwhile.
 fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
     let path = &plan.rootfs.path;
     let context = || format!("root.path {}", path.display());
-    let metadata = std::fs::symlink_metadata(path).with_context(context)?;
-    ensure!(
-        !metadata.is_symlink(),
-        "root.path {} is a symbolic link; give the directory itself",
-        path.display()
-    );
-    ensure!(metadata.is_dir(), "root.path {} is not a directory", path.display());
+    let directory = open_directory_itself(path).with_context(context)?;
     if !plan.namespaces.has(Kind::Mount) {
-        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-        return rustix::fs::open(path, flags, rustix::fs::Mode::empty()).with_context(context);
+        return Ok(directory);
     }
-    let tree =
-        detach(path, OpenTreeFlags::AT_RECURSIVE).context("open_tree").with_context(context)?;
+    let tree = clone_tree(&directory, OpenTreeFlags::AT_RECURSIVE).with_context(context)?;
     set_propagation(&tree, INCOMING).with_context(context)?;
     Ok(tree)
 }

@@ -12,44 +12,57 @@ use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
 use crate::plan::Hook;
+use crate::wait::{self, Signals};
 
 /// The most of a hook's output that an error shows, in bytes.
 const SHOWN_OUTPUT: usize = 2048;
 
-/// Runs `hooks` in order, each with `state` on its standard input; the first failure ends it.
+/// What hooks are run with.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    /// The state, on their standard input.
+    pub state: &'a [u8],
+    /// Their working directory, if it is not the caller's.
+    pub directory: Option<&'a Path>,
+    /// The signals that end them, where such wait to be read.
+    pub signals: Option<&'a Signals>,
+    /// What confines them: the last that is done before they are executed.
+    pub confine: Option<&'a dyn Fn() -> anyhow::Result<()>>,
+}
+
+/// Runs `hooks` in order; the first failure ends it.
 ///
 /// # Errors
 /// The hook that failed, with what it printed.
-pub(crate) fn run(hooks: &[Hook], state: &[u8], directory: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn run(hooks: &[Hook], setting: Setting<'_>) -> anyhow::Result<()> {
     hooks.iter().try_for_each(|hook| {
-        run_one(hook, state, directory)
-            .with_context(|| format!("hook {} {:?}", hook.pointer, hook.path))
+        run_one(hook, setting).with_context(|| format!("hook {} {:?}", hook.pointer, hook.path))
     })
 }
 
 /// Runs `hooks` in order, all of them, and says which failed.
-pub(crate) fn run_all(hooks: &[Hook], state: &[u8], directory: Option<&Path>, warn: fn(&str)) {
+pub(crate) fn run_all(hooks: &[Hook], setting: Setting<'_>, warn: fn(&str)) {
     for hook in hooks {
-        if let Err(error) = run(std::slice::from_ref(hook), state, directory) {
+        if let Err(error) = run(std::slice::from_ref(hook), setting) {
             warn(&format!("{error:#}"));
         }
     }
 }
 
-fn run_one(hook: &Hook, state: &[u8], directory: Option<&Path>) -> anyhow::Result<()> {
+fn run_one(hook: &Hook, setting: Setting<'_>) -> anyhow::Result<()> {
     let mut input = memory_file(c"aril-hook-state")?;
-    input.write_all(state).context("write the state")?;
+    input.write_all(setting.state).context("write the state")?;
     input.rewind().context("write the state")?;
     let mut output = memory_file(c"aril-hook-output")?;
     let pidfd = match clone3(Flags::NONE, None).context("clone3")? {
         Cloned::Parent { pidfd, .. } => pidfd,
         Cloned::Child(_) => {
-            let error = execute(hook, input.as_fd(), output.as_fd(), directory);
+            let error = execute(hook, input.as_fd(), output.as_fd(), setting);
             let _ = writeln!(output, "{error:#}");
             exit_now(127)
         }
     };
-    let outcome = wait(&pidfd, hook.timeout)?;
+    let outcome = wait(&pidfd, hook.timeout, setting.signals)?;
     match outcome {
         Outcome::Exited(0) => Ok(()),
         outcome => bail!("{outcome}{}", printed(&mut output)),
@@ -61,9 +74,9 @@ fn execute(
     hook: &Hook,
     input: std::os::fd::BorrowedFd<'_>,
     output: std::os::fd::BorrowedFd<'_>,
-    directory: Option<&Path>,
+    setting: Setting<'_>,
 ) -> anyhow::Error {
-    if let Some(directory) = directory {
+    if let Some(directory) = setting.directory {
         // A bundle that is gone must not keep its poststop hooks from running.
         let _ = rustix::process::chdir(directory);
     }
@@ -74,6 +87,9 @@ fn execute(
         .and_then(|()| libsyscall::signal::reset());
     if let Err(errno) = prepared {
         return anyhow::Error::new(errno).context("prepare the hook's streams");
+    }
+    if let Some(Err(error)) = setting.confine.map(|confine| confine()) {
+        return error;
     }
     let (path, args, env): (&CString, &[CString], &[CString]) = (&hook.path, &hook.args, &hook.env);
     match nix::unistd::execve(path, args, env) {
@@ -102,14 +118,21 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-fn wait(pidfd: &OwnedFd, timeout: Option<u32>) -> anyhow::Result<Outcome> {
+fn wait(
+    pidfd: &OwnedFd,
+    timeout: Option<u32>,
+    signals: Option<&Signals>,
+) -> anyhow::Result<Outcome> {
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let in_time = crate::wait::until_readable(pidfd.as_fd(), deadline).context("poll")?;
-    if !in_time {
+    let in_time = match signals {
+        Some(signals) => signals.until_readable(pidfd.as_fd(), deadline),
+        None => wait::until_readable(pidfd.as_fd(), deadline).context("poll"),
+    };
+    if !matches!(in_time, Ok(true)) {
         let _ = pidfd_send_signal(pidfd, Signal::KILL);
     }
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).context("waitid")?;
-    Ok(match (in_time, timeout) {
+    Ok(match (in_time?, timeout) {
         (false, Some(seconds)) => Outcome::TimedOut(seconds),
         _ => ended(status.as_ref()),
     })

@@ -54,7 +54,7 @@ fn bits(set: &CapsHashSet) -> u64 {
 /// The initial user namespace maps every id to itself (user_namespaces(7)).
 fn in_user_namespace() -> anyhow::Result<bool> {
     let map = read("/proc/self/uid_map")?;
-    Ok(!map.split_whitespace().eq(["0", "0", "4294967295"]))
+    Ok(!String::from_utf8_lossy(&map).split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// On a machine with cgroup2 alone the mount table, the longest file of all, need not be read.
@@ -63,13 +63,13 @@ fn probe_cgroups() -> anyhow::Result<Layout> {
     let usual = Path::new(USUAL_CGROUPS);
     let magic = rustix::fs::statfs(usual).map(|filesystem| filesystem.f_type as u64);
     if magic == Ok(CGROUP2_MAGIC) {
-        return Ok(Layout::unified(usual, &own));
+        return Ok(Layout::unified(usual, own));
     }
-    Ok(Layout::parse(&read("/proc/self/mountinfo")?, &own)?)
+    Ok(Layout::parse(read("/proc/self/mountinfo")?, own)?)
 }
 
-fn read(path: &str) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("read {path}"))
+fn read(path: &str) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("read {path}"))
 }
 
 #[cfg(test)]

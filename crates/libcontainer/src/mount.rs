@@ -5,9 +5,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use libsyscall::mount::{MountAttributes, attribute, set_attributes};
-use rustix::fs::{CWD, FileType, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -25,6 +25,20 @@ pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
 /// The type of the file behind a handle.
 pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
     Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
+}
+
+/// A handle on a directory that is not reached by a symbolic link.
+///
+/// # Errors
+/// `path` is missing, a link or another file.
+pub(crate) fn open_directory_itself(path: &Path) -> anyhow::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty()).context("open")?;
+    match file_type(&directory).context("fstat")? {
+        FileType::Directory => Ok(directory),
+        FileType::Symlink => bail!("is a symbolic link; give the directory itself"),
+        _ => bail!("is not a directory"),
+    }
 }
 
 /// A private copy of the mount at `path`.

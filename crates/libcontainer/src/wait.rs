@@ -1,8 +1,12 @@
-//! Waiting for a file descriptor until a deadline.
+//! Waiting: for a file descriptor until a deadline, and for the signals of whoever called.
 
-use std::os::fd::BorrowedFd;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use anyhow::Context as _;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -12,15 +16,115 @@ use rustix::io::Errno;
 /// # Errors
 /// Those of ppoll(2).
 pub(crate) fn until_readable(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<bool, Errno> {
+    Ok(until_any(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], deadline)? > 0)
+}
+
+/// Waits until one of `fds` is ready or the deadline has passed. How many are ready.
+fn until_any(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<usize, Errno> {
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
+        match poll(fds, timeout.as_ref()) {
             Ok(0) if left.is_some_and(|left| !left.is_zero()) => {}
-            Ok(ready) => return Ok(ready > 0),
+            Ok(ready) => return Ok(ready),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
     }
 }
+
+/// The signals that were sent to this process, which wait to be read: none ends it, and none is lost.
+#[derive(Debug)]
+pub(crate) struct Signals(SignalFd);
+
+/// A signal that would have ended this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interrupted(i32);
+
+impl Signals {
+    /// Blocks all signals from now on. Children must unblock them.
+    ///
+    /// # Errors
+    /// Those of signalfd(2).
+    pub(crate) fn block() -> anyhow::Result<Self> {
+        let (all, flags) = (SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        let signals = all.thread_block().and_then(|()| SignalFd::with_flags(&all, flags));
+        Ok(Self(signals.map_err(std::io::Error::from).context("signalfd")?))
+    }
+
+    /// The next signal, if there is one.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub(crate) fn next(&self) -> anyhow::Result<Option<i32>> {
+        let record = self.0.read_signal().map_err(std::io::Error::from);
+        Ok(record.context("read the signalfd")?.map(|record| record.ssi_signo.cast_signed()))
+    }
+
+    /// Takes all that wait; an error if one of them asks this process to end.
+    ///
+    /// # Errors
+    /// [`Interrupted`], or those of read(2).
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        while let Some(signal) = self.next()? {
+            if ends(signal) {
+                return Err(Interrupted(signal).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// [`until_readable`], unless a signal comes that asks this process to end.
+    ///
+    /// # Errors
+    /// [`Interrupted`], or those of ppoll(2) and read(2).
+    pub(crate) fn until_readable(
+        &self,
+        fd: BorrowedFd<'_>,
+        deadline: Option<Instant>,
+    ) -> anyhow::Result<bool> {
+        loop {
+            let mut fds = [fd, self.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            until_any(&mut fds, deadline).context("poll")?;
+            let [readable, signaled] = fds.map(|fd| !fd.revents().is_empty());
+            if signaled {
+                self.check()?;
+            }
+            if readable || !signaled {
+                return Ok(readable);
+            }
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether a signal ends this process, unless it is blocked (signal(7)): it handles none.
+fn ends(signal: i32) -> bool {
+    const OTHERS: [Signal; 7] = [
+        Signal::SIGCHLD,
+        Signal::SIGURG,
+        Signal::SIGWINCH,
+        Signal::SIGCONT,
+        Signal::SIGTSTP,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+    ];
+    let is_other = OTHERS.iter().any(|other| *other as i32 == signal);
+    !is_other && !libsyscall::signal::is_ignored(signal).unwrap_or(false)
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Signal::try_from(self.0) {
+            Ok(name) => write!(formatter, "interrupted by {name}"),
+            Err(_) => write!(formatter, "interrupted by signal {}", self.0),
+        }
+    }
+}
+
+impl std::error::Error for Interrupted {}

@@ -1,11 +1,11 @@
 //! The joiner: a process in between, which enters and makes what only children see, clones the
 //! container's process as its own sibling, says so, and ends.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libsyscall::clone::{Cloned, ClonedChild, Flags, clone3, exit_now};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::report::Report;
 use crate::{Child, Error, KindSet};
@@ -79,6 +79,13 @@ impl Joiner {
     }
 }
 
+impl AsFd for Expected {
+    /// What is readable when there is a report, or there will be none.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+}
+
 impl Expected {
     /// Waits for the joiner's report and its end.
     ///
@@ -89,6 +96,15 @@ impl Expected {
         waitid(WaitId::PidFd(self.joiner.as_fd()), WaitIdOptions::EXITED)
             .map_err(Error::call("wait for the process that joins the namespaces: waitid"))?;
         report
+    }
+
+    /// Kills the joiner, and what it has cloned, without a wait: both may be frozen.
+    pub fn abandon(self) {
+        let kill = |pidfd: &OwnedFd| pidfd_send_signal(pidfd, Signal::KILL);
+        let _ = kill(&self.joiner);
+        if let Some(Ok(child)) = self.report.receive_now() {
+            let _ = kill(&child.pidfd);
+        }
     }
 }
 

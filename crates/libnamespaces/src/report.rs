@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libsyscall::packet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::Child;
@@ -31,6 +32,13 @@ impl Report {
         let mut message = errno.to_ne_bytes().to_vec();
         message.extend(error.to_string().into_bytes());
         packet::send(self.0.as_fd(), &message, &[])
+    }
+
+    /// The joiner's report, if it is there already.
+    pub(crate) fn receive_now(&self) -> Option<Result<Child, Error>> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&Timespec::default())).ok()?;
+        (ready > 0).then(|| self.receive())
     }
 
     /// Waits for the joiner's report.

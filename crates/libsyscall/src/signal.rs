@@ -1,5 +1,6 @@
 //! Signal dispositions and the signal mask of a process that is about to become another program.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::signal::SigSet;
@@ -43,4 +44,16 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
         )
     })?;
     Ok(())
+}
+
+/// Whether this process ignores `signal` (`SIG_IGN`).
+///
+/// # Errors
+/// That of sigaction(2): there is no such signal.
+pub fn is_ignored(signal: i32) -> Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is set, and `action` has room for what is.
+    check(unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) }.into())?;
+    // SAFETY: the call has filled it in.
+    Ok(unsafe { action.assume_init_ref() }.sa_sigaction == libc::SIG_IGN)
 }

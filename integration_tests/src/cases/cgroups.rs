@@ -242,7 +242,7 @@ fn cpu_limits(container: &mut Container) -> Test {
 }
 
 /// The time that a process has had a CPU, in hundredths of a second.
-fn ticks(pid: i64) -> anyhow::Result<u64> {
+pub(super) fn ticks(pid: i64) -> anyhow::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The times in user and kernel mode are fields 14 and 15.
     let after_name = stat.rsplit_once(") ").context("no name")?.1;

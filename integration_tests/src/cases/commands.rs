@@ -15,7 +15,7 @@ use crate::container::Container;
 cases!("commands":
     version, help, help_of_each_command, usage_errors, features, feature_versions_are_accepted, spec,
     spec_runs, spec_is_not_overwritten, spec_rootless, state, state_owner, state_version, list,
-    list_of_none, list_after_the_end, ps_json, ps_table, ps_options, pid_file, run_detached,
+    list_of_none, list_after_the_end, ps_json, ps_table, ps_options, run_detached,
     run_prints_nothing_of_its_own, run_keep, run_passes_standard_input, run_forwards_signals,
     kill_by_name_and_number, kill_is_term, unknown_signal, unknown_id, delete_force_unknown,
     values_after_equals_signs, single_dash, bundle_is_the_working_directory, relative_bundle,
@@ -291,13 +291,6 @@ fn ps_options(container: &mut Container) -> Test {
     let output = container.runtime(&["ps", &container.id, "-e", "-o", "pid,uid"])?.success()?;
     let pid = container.pid()?.to_string();
     same!(output.words(), ["PID", "UID", pid.as_str(), "0"]);
-    Ok(())
-}
-
-fn pid_file(container: &mut Container) -> Test {
-    container.create_with(&["--pid-file", &container.file("pid")])?.success()?;
-    // containerd converts the whole content to a number: there is no newline.
-    same!(fs::read_to_string(container.file("pid"))?, container.pid()?.to_string());
     Ok(())
 }
 

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
 use super::{Test, cases, same};
@@ -22,9 +21,9 @@ cases!("escapes":
     cve_2016_9962_exec_process_of_a_user_is_not_dumpable, cve_2019_5736_own_binary,
     cve_2019_5736_interpreter_is_self, cve_2019_16884_fake_proc, cve_2019_16884_tmpfs_on_proc,
     cve_2019_18837_linked_destination, cve_2019_19921_linked_proc, cve_2019_19921_linked_sys,
-    cve_2021_30465_race, cve_2021_43784_long_netlink, cve_2022_0811_sysctl_value,
+    cve_2021_43784_long_netlink, cve_2022_0811_sysctl_value,
     cve_2022_29162_inheritable,
-    cve_2024_45310_race_of_directories, cve_2025_31133_linked_null, cve_2025_52881_fake_sysctl,
+    cve_2025_31133_linked_null, cve_2025_52881_fake_sysctl,
     cve_2026_30892_user, cve_2026_30892_empty_user, cve_2026_41579_linked_dev,
     cve_2026_41579_linked_dev_without_mount, cve_2026_88265_linked_null_streams, cve_2026_88265_null_streams_of_exec,
     cve_2026_115521_linked_proc_self_fd, host_propagation_is_untouched, links_in_dev,
@@ -225,42 +224,6 @@ fn cve_2019_19921_linked_proc(container: &mut Container) -> Test {
 
 fn cve_2019_19921_linked_sys(container: &mut Container) -> Test {
     linked(container, "sys")
-}
-
-/// Runs containers with a tmpfs at `/s/d` and `below`, while /s/d and a link to the victim change
-/// places all the time. Nothing may come to be in the victim.
-fn race(container: &mut Container, below: &str, rounds: u32) -> Test {
-    let shared = container.directory.join("shared");
-    fs::create_dir_all(shared.join("d"))?;
-    symlink(&container.victim, shared.join("l"))?;
-    container.mount(json!({ "destination": "/s", "source": shared, "options": ["bind"] }));
-    let destination = format!("/s/d{below}");
-    container.mount(json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs" }));
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let (one, other) = (shared.join("d"), shared.join("l"));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let _ = renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
-            }
-        });
-        let outcome = (0..rounds).try_for_each(|_| {
-            let output = container.run()?;
-            container.runtime(&["delete", "--force", &container.id])?;
-            ensure!(names(&container.victim)? == 0, "made on the host: {}", output.message());
-            container.nothing_left()
-        });
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        outcome
-    })
-}
-
-fn cve_2021_30465_race(container: &mut Container) -> Test {
-    race(container, "", 60)
-}
-
-fn cve_2024_45310_race_of_directories(container: &mut Container) -> Test {
-    race(container, "/new/x", 60)
 }
 
 fn cve_2021_43784_long_netlink(container: &mut Container) -> Test {

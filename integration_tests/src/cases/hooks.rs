@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::{Test, cases, same};
+use crate::command::called_by;
 use crate::container::Container;
 
 cases!("hooks":
@@ -14,8 +15,9 @@ cases!("hooks":
     state_has_the_version_of_the_config, environment_exact, environment_absent_is_empty, arguments,
     arguments_absent, working_directory, hosts_namespaces, containers_namespaces, before_pivot_root,
     start_container_is_in_the_container, poststart_is_after_the_program, descriptors,
-    signals_are_default, state_that_nobody_reads, long_state_that_nobody_reads, poststop_of_run,
-    poststop_waits_for_delete, prestart_sees_the_network, cve_2025_23266_containers_environment,
+    signals_are_default, umask_is_the_callers, state_that_nobody_reads, long_state_that_nobody_reads,
+    poststop_of_run, poststop_waits_for_delete, prestart_sees_the_network,
+    start_container_is_confined_as_the_program, cve_2025_23266_containers_environment,
 );
 
 const KINDS: [&str; 6] =
@@ -277,6 +279,34 @@ fn start_container_is_in_the_container(container: &mut Container) -> Test {
     Ok(())
 }
 
+/// What confines a process: its filter, which forbids mkdir here, ids, capabilities and limits.
+const CONFINEMENT: &str = "
+    mkdir /dev/shm/made 2>/dev/null && echo made
+    grep -E '^(Seccomp|NoNewPrivs|Cap|Uid|Gid|Groups|Cpus_allowed)' /proc/self/status
+    cat /proc/self/limits /proc/self/oom_score_adj";
+
+/// The hook's program is a file of the image, as the container's is.
+fn start_container_is_confined_as_the_program(container: &mut Container) -> Test {
+    for no_new_privileges in [true, false] {
+        container.set("/process/noNewPrivileges", json!(no_new_privileges));
+        container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+        container.set(
+            "/linux/seccomp",
+            json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }],
+            }),
+        );
+        let hook = shell(&format!("{{ {CONFINEMENT}; }} >/dev/shm/hook"));
+        container.set("/hooks/startContainer", json!([hook]));
+        let hooks = container.run_script("cat /dev/shm/hook")?.success()?.stdout;
+        let programs = container.run_script(CONFINEMENT)?.success()?.stdout;
+        same!(hooks, programs);
+        ensure!(hooks.contains("Seccomp:\t2") && !hooks.contains("made"), "{hooks}");
+    }
+    Ok(())
+}
+
 /// poststart hooks run after the program has been started, by `start` and not by `create`.
 fn poststart_is_after_the_program(container: &mut Container) -> Test {
     let log = container.file("comm");
@@ -330,6 +360,25 @@ fn signals_are_default(container: &mut Container) -> Test {
         let (hangup, user_1, pipe) = (1, 1 << 9, 1 << 12);
         ensure!(sets.len() == 2 && sets[0] == 0, "{kind}: {text}");
         ensure!(sets[1] & (hangup | user_1 | pipe) == 0, "{kind}: {text}");
+    }
+    Ok(())
+}
+
+/// What they make is not writable for everybody.
+fn umask_is_the_callers(container: &mut Container) -> Test {
+    container.set("/root/readonly", json!(false));
+    let kinds = ["createRuntime", "createContainer", "poststop"];
+    for kind in kinds {
+        let place = place(container, kind);
+        container.set(&format!("/hooks/{kind}"), json!([shell(&format!("umask >{place}/{kind}"))]));
+    }
+    container.save()?;
+    let run = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    let mut caller = Command::new("sh");
+    caller.args(["-c", "umask 027; exec \"$@\"", "sh"]);
+    container.finish_command(called_by(caller, &run), Stdio::null())?.success()?;
+    for kind in kinds {
+        same!((kind, fs::read_to_string(container.rootfs().join(kind))?.trim()), (kind, "0027"));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::suite::Case;
 
 mod bad_input;
 mod bundles;
+mod bytes;
 mod capabilities;
 mod cgroups;
 mod commands;
@@ -15,16 +16,21 @@ mod hooks;
 mod hostile;
 mod idmapped_mounts;
 mod ids;
+mod interrupts;
+mod json_files;
 mod keyrings;
 mod lifecycle;
 mod log;
 mod mount_options;
+mod mount_orders;
 mod mounts;
 mod namespaces;
 mod network_devices;
 mod orphans;
+mod pid_files;
 mod process;
 mod removal;
+mod renames;
 mod rootfs;
 mod seccomp;
 mod start;
@@ -39,6 +45,7 @@ pub(crate) fn all() -> Vec<Case> {
     [
         bad_input::CASES,
         bundles::CASES,
+        bytes::CASES,
         capabilities::CASES,
         cgroups::CASES,
         commands::CASES,
@@ -50,16 +57,21 @@ pub(crate) fn all() -> Vec<Case> {
         hostile::CASES,
         idmapped_mounts::CASES,
         ids::CASES,
+        interrupts::CASES,
+        json_files::CASES,
         keyrings::CASES,
         lifecycle::CASES,
         log::CASES,
         mount_options::CASES,
+        mount_orders::CASES,
         mounts::CASES,
         namespaces::CASES,
         network_devices::CASES,
         orphans::CASES,
+        pid_files::CASES,
         process::CASES,
         removal::CASES,
+        renames::CASES,
         rootfs::CASES,
         seccomp::CASES,
         start::CASES,

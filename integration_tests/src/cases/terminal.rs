@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 use serde_json::json;
 
+use super::cgroups::ticks;
 use super::{Test, cases, same};
 use crate::command::{Output, PATIENCE};
 use crate::config;
@@ -22,7 +23,7 @@ use crate::container::Container;
 
 cases!("terminal":
     console_socket, console_socket_of_run, exec_console_socket, foreground, foreground_exec,
-    foreground_resizes, needs_a_socket, socket_without_terminal, socket_that_is_missing,
+    foreground_resizes, nobody_has_it_open, needs_a_socket, socket_without_terminal, socket_that_is_missing,
     socket_that_is_a_file, socket_that_hangs_up, last_words, fake_master, console_size, console_size_without_terminal, console_device,
     no_console_without_terminal, owned_by_the_user, job_control, cve_2026_88264_linked_console,
     cve_2025_52565_console_on_proc,
@@ -202,6 +203,22 @@ fn foreground_exec(container: &mut Container) -> Test {
     Ok(())
 }
 
+/// A terminal that nobody has open in the container costs nothing, and can be opened again.
+fn nobody_has_it_open(container: &mut Container) -> Test {
+    container.set("/process/terminal", json!(true));
+    container.script("exec <&- >&- 2>&-; sleep 1; echo again >/dev/console; exec sleep 0.2");
+    container.save()?;
+    let arguments = ["run", "--bundle", &container.bundle(), &container.id];
+    let code = Own::new(33, 77)?.converse(container, &arguments, |own, pid| {
+        std::thread::sleep(Duration::from_millis(700));
+        let used = ticks(pid.into())?;
+        ensure!(used < 20, "{used} hundredths of a second of a CPU used");
+        read_until(&mut own.master, "again").map(drop)
+    })?;
+    same!(code, 0);
+    Ok(())
+}
+
 fn foreground_resizes(container: &mut Container) -> Test {
     container.set("/process/terminal", json!(true));
     container.script("echo ready; while :; do stty size; sleep 0.05; done");
@@ -270,7 +287,7 @@ fn last_words(container: &mut Container) -> Test {
     let arguments = ["run", "--bundle", &container.bundle(), &container.id];
     for _ in 0..5 {
         let code = Own::new(33, 77)?.converse(container, &arguments, |own, _| {
-            std::thread::sleep(std::time::Duration::from_millis(150));
+            std::thread::sleep(Duration::from_millis(150));
             read_until(&mut own.master, "2200").map(drop)
         })?;
         same!(code, 0);

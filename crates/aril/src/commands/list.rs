@@ -4,6 +4,7 @@ use anyhow::bail;
 use libcontainer::{Context, StateDocument};
 
 use crate::arguments::List;
+use crate::log::escaped;
 
 /// The heads of the table's columns.
 const HEADS: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
@@ -27,7 +28,8 @@ pub(crate) fn run(context: &Context, list: &List) -> anyhow::Result<()> {
 /// Columns as wide as their widest cell and at least 12, then three spaces, as runc has them.
 fn table(documents: &[StateDocument]) -> String {
     let rows = documents.iter().map(|one| {
-        let (bundle, status) = (one.bundle.display().to_string(), one.status.word().to_owned());
+        let bundle = escaped(&one.bundle.display().to_string());
+        let status = one.status.word().to_owned();
         [
             one.id.clone(),
             one.pid.to_string(),

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use libnamespaces::Kind;
 use libsyscall::mount::attribute;
 
-use super::mounts::{ReadOnlyLater, Scene, set_recursive_and_propagation, without_readonly};
+use super::mounts::{Mounted, Scene, set_recursive_and_propagation, without_readonly};
 use super::root::Target;
 use crate::files::CgroupTree;
 use crate::mount::{attach, change, new_filesystem};
@@ -17,7 +17,7 @@ use crate::plan::{ContainerPath, Mount, Parameter, Plan};
 pub(super) fn mount_cgroups(
     scene: &Scene<'_>,
     mount: &Mount,
-    later: &mut ReadOnlyLater,
+    mounted: &mut Mounted,
 ) -> anyhow::Result<()> {
     let Scene { plan, root, cgroups } = *scene;
     if let [CgroupTree::Unified { bind }] = cgroups {
@@ -36,7 +36,7 @@ pub(super) fn mount_cgroups(
     }
     set_recursive_and_propagation(&tmpfs, mount)?;
     if mount.attributes.set & attribute::RDONLY != 0 {
-        later.push(tmpfs);
+        mounted.readonly_later.push(tmpfs);
     }
     Ok(())
 }

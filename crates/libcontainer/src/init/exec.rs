@@ -70,9 +70,10 @@ fn become_program(exec: &Exec<'_>, master: Option<OwnedFd>) -> Result<Infallible
     new_session().at(Stage::Session)?;
     take_terminal(master, &exec.channel).at(Stage::Terminal)?;
     let root = Root::own().at(Stage::Rootfs)?;
-    let program = prepare(Some(&exec.plan.process), &exec.plan.confinement, &root)?;
+    let (process, confinement) = (&exec.plan.process, &exec.plan.confinement);
+    let program = prepare(process, confinement, &root)?;
     exec.channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
-    execute(Some(&exec.plan.process), &exec.plan.confinement, program)
+    execute(process, confinement, &program)
 }
 
 /// The root of the mount namespace that was joined, or the one given, entered.

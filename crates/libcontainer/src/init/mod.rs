@@ -7,6 +7,7 @@ mod devices;
 mod exec;
 mod failure;
 mod identity;
+mod kernel_views;
 mod mounts;
 mod namespaces;
 mod program;
@@ -16,7 +17,6 @@ mod session;
 mod terminal;
 
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
@@ -27,16 +27,18 @@ use rustix::fs::Mode;
 pub(crate) use exec::{Exec, run_exec};
 use failure::{At as _, failure_of};
 pub(crate) use identity::become_non_dumpable;
+use program::Program;
 use root::Root;
 pub(crate) use session::run_on;
 use session::{enter_session, leave_callers_keyring};
 use terminal::Pty;
 
 use crate::files::Files;
+use crate::hooks::{self, Setting};
 use crate::plan::{Confinement, Hook, Plan, Process};
 use crate::protocol::{Event, Failure, InitEnd, Reply, Stage};
+use crate::start_socket;
 use crate::state::{State, Status};
-use crate::{hooks, start_socket};
 
 /// What init is given.
 pub(crate) struct Init<'a> {
@@ -65,28 +67,33 @@ pub(crate) fn run(mut init: Init<'_>) -> ! {
 fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
     enter_session(plan, files).at(Stage::Session)?;
-    // What init makes has the permissions that it says; the program gets the caller's mask back.
+    // What init makes has the permissions that it says.
     let inherited_mask = rustix::process::umask(Mode::empty());
     namespaces::enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
     leave_callers_keyring(&plan.confinement).at(Stage::Session)?;
     ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
-    let later = mounts::mount_all(plan, &root, files).at(Stage::Mounts)?;
+    let mounted = mounts::mount_all(plan, &root, files).at(Stage::Mounts)?;
     devices::make_all(plan, &root, files).at(Stage::Devices)?;
     let pty = open_terminal(plan.process.as_ref(), &root, true).at(Stage::Terminal)?;
     make_working_directory(plan, &root);
-    run_hooks(&plan.hooks.create_container, init.state, Status::Creating).at(Stage::Hooks)?;
+    // Nothing is made after this, but by hooks and the program.
+    rustix::process::umask(inherited_mask);
+    create_container_hooks(plan, init.state).at(Stage::Hooks)?;
     change_root(plan, &root).at(Stage::Pivot)?;
-    seal::seal(plan, &root, files, later).at(Stage::Seal)?;
+    seal::seal(plan, &root, files, mounted).at(Stage::Seal)?;
     let master = take_streams(plan.process.as_ref(), pty, &root).at(Stage::Terminal)?;
     take_terminal(master, &init.channel).at(Stage::Terminal)?;
-    rustix::process::umask(inherited_mask);
     let kept = [Some(init.channel.as_fd()), init.start.as_ref().map(OwnedFd::as_fd)];
     let_go_of_host(&init.itself, &root, kept, plan.preserve_fds).at(Stage::Program)?;
-    let program = prepare(plan.process.as_ref(), &plan.confinement, &root)?;
+    let prepare = |process| Ok((process, prepare(process, &plan.confinement, &root)?));
+    let program = plan.process.as_ref().map(prepare).transpose()?;
     wait_for_start(init).at(Stage::Program)?;
-    run_hooks(&plan.hooks.start_container, init.state, Status::Created).at(Stage::StartHooks)?;
-    execute(plan.process.as_ref(), &plan.confinement, program)
+    let (process, program) = program
+        .context("process property must not be empty: this container was created without a program")
+        .at(Stage::Program)?;
+    start_container_hooks(plan, process, init.state).at(Stage::StartHooks)?;
+    execute(process, &plan.confinement, &program)
 }
 
 /// Lets the runtime move network devices here and run its hooks, if there are any.
@@ -135,13 +142,29 @@ fn make_working_directory(plan: &Plan, root: &Root) {
     }
 }
 
+fn create_container_hooks(plan: &Plan, state: &State) -> anyhow::Result<()> {
+    run_hooks(&plan.hooks.create_container, state, Status::Creating, None)
+}
+
+/// Their programs are files of the image, so they are confined as the container's own is.
+fn start_container_hooks(plan: &Plan, process: &Process, state: &State) -> anyhow::Result<()> {
+    let confine = || identity::complete(process, &plan.confinement);
+    run_hooks(&plan.hooks.start_container, state, Status::Created, Some(&confine))
+}
+
 /// The pid in the state is the one that the hooks see here (runtime-spec, runtime.md, "State").
-fn run_hooks(hooks: &[Hook], state: &State, status: Status) -> anyhow::Result<()> {
+fn run_hooks(
+    hooks: &[Hook],
+    state: &State,
+    status: Status,
+    confine: Option<&dyn Fn() -> anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let pid = rustix::process::getpid().as_raw_nonzero().get();
-    hooks::run(hooks, &state.hook_document(status, pid), None)
+    let document = state.hook_document(status, pid);
+    hooks::run(hooks, Setting { state: &document, directory: None, signals: None, confine })
 }
 
 /// Gives the program its standard streams: those of the terminal, whose master is left, or the
@@ -182,12 +205,7 @@ fn let_go_of_host(
 }
 
 /// The program's path and environment, found and checked with its identity taken on.
-fn prepare(
-    process: Option<&Process>,
-    confinement: &Confinement,
-    root: &Root,
-) -> Result<Option<(CString, Vec<CString>)>, Failure> {
-    let Some(process) = process else { return Ok(None) };
+fn prepare(process: &Process, confinement: &Confinement, root: &Root) -> Result<Program, Failure> {
     let env = program::environment(process, root);
     // Engines count on a working directory that the user may not enter; on a network filesystem it
     // may be root who may not.
@@ -195,7 +213,7 @@ fn prepare(
     identity::take_on(process, confinement, root).at(Stage::Identity)?;
     entered.or_else(|_| program::enter_directory(process, root)).at(Stage::Program)?;
     let path = program::find(process).at(Stage::Program)?;
-    Ok(Some((path, env)))
+    Ok(Program { path, env })
 }
 
 /// Tells the runtime that everything is done. With `run` it says when to start; with `create` it
@@ -211,14 +229,10 @@ fn wait_for_start(init: &mut Init<'_>) -> anyhow::Result<()> {
 }
 
 fn execute(
-    process: Option<&Process>,
+    process: &Process,
     confinement: &Confinement,
-    program: Option<(CString, Vec<CString>)>,
+    program: &Program,
 ) -> Result<Infallible, Failure> {
-    let (process, (path, env)) = process
-        .zip(program)
-        .context("process property must not be empty: this container was created without a program")
-        .at(Stage::Program)?;
     identity::complete(process, confinement).at(Stage::Identity)?;
-    program::execute(&path, &process.args, &env).at(Stage::Program)
+    program::execute(&program.path, &process.args, &program.env).at(Stage::Program)
 }

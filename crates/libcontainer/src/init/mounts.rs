@@ -6,17 +6,21 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use libsyscall::mount::attribute;
-use rustix::fs::{FileType, PROC_SUPER_MAGIC, fstatfs};
+use rustix::fs::{FileType, FsWord, PROC_SUPER_MAGIC, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 
 use super::cgroup_mounts::mount_cgroups;
+use super::kernel_views::KernelViews;
 use super::root::{Root, Target, unresolved};
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
     attach, change, configure, explained, file_type, map_ids, new_filesystem, set_propagation,
 };
 use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan};
+
+/// sysfs (linux/magic.h).
+const SYSFS_MAGIC: FsWord = 0x6265_6572;
 
 /// Files of procfs that a mount may replace: they say nothing that security depends on (the list
 /// of runc; CVE-2019-16884).
@@ -35,8 +39,14 @@ const REPLACEABLE_IN_PROC: [&str; 12] = [
     "/proc/sys/kernel/random/boot_id",
 ];
 
-/// Mounts that stay writable while init still makes files in them.
-pub(crate) type ReadOnlyLater = Vec<OwnedFd>;
+/// What is still to be done with mounts that are attached.
+#[derive(Default)]
+pub(super) struct Mounted {
+    /// Those that become read-only at the end: until then init makes files in them.
+    pub readonly_later: Vec<OwnedFd>,
+    /// The views of the kernel, which the container's paths are hidden in.
+    pub kernel_views: KernelViews,
+}
 
 /// What mounts are made for.
 pub(super) struct Scene<'a> {
@@ -48,33 +58,29 @@ pub(super) struct Scene<'a> {
     pub cgroups: &'a [CgroupTree],
 }
 
-/// Does all of `mounts`, in order. Returns those that become read-only at the end.
-pub(crate) fn mount_all(
-    plan: &Plan,
-    root: &Root,
-    files: &mut Files,
-) -> anyhow::Result<ReadOnlyLater> {
-    let mut later = Vec::new();
+/// Does all of `mounts`, in order.
+pub(super) fn mount_all(plan: &Plan, root: &Root, files: &mut Files) -> anyhow::Result<Mounted> {
+    let mut mounted = Mounted::default();
     let scene = Scene { plan, root, cgroups: &files.cgroups };
     for (position, mount) in plan.mounts.iter().enumerate() {
         let opened = files.mounts.get_mut(position).map(std::mem::take).unwrap_or_default();
-        mount_one(&scene, mount, opened, &mut later)
+        mount_one(&scene, mount, opened, &mut mounted)
             .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))?;
         // The directory looked up last may be covered now.
         root.forget();
     }
-    Ok(later)
+    Ok(mounted)
 }
 
 fn mount_one(
     scene: &Scene<'_>,
     mount: &Mount,
     MountFiles { source, ids }: MountFiles,
-    later: &mut ReadOnlyLater,
+    mounted: &mut Mounted,
 ) -> anyhow::Result<()> {
     let root = scene.root;
     let (tree, target) = match (&mount.kind, source) {
-        (MountKind::Cgroup, _) => return mount_cgroups(scene, mount, later),
+        (MountKind::Cgroup, _) => return mount_cgroups(scene, mount, mounted),
         (MountKind::Remount { parameters }, _) => return remount(root, mount, parameters),
         (MountKind::Bind { .. }, Some(Source::Link(link))) => return copy_link(root, mount, &link),
         (MountKind::Bind { .. }, Some(Source::Tree(tree))) => {
@@ -97,14 +103,18 @@ fn mount_one(
             (tree, Target::Directory)
         }
     };
-    let place = find_place(root, mount, target)?;
+    let kernel_view = is_kernel_view(mount, &tree)?;
+    let place = find_place(root, mount, target, kernel_view)?;
     check_proc(mount, &place, &tree)?;
     if mount.copy_up {
         super::copy_up::copy(&place, &tree)?;
     }
     attach(&tree, &place).with_context(|| attach_context(&tree, &place))?;
-    if is_readonly_later(mount) {
-        later.push(tree);
+    mounted.kernel_views.cover(&mount.destination);
+    if kernel_view {
+        mounted.kernel_views.add(&mount.destination, tree);
+    } else if is_readonly_later(mount) {
+        mounted.readonly_later.push(tree);
     }
     Ok(())
 }
@@ -125,10 +135,8 @@ fn copy_link(root: &Root, mount: &Mount, link: &CStr) -> anyhow::Result<()> {
 /// Changes the mount that is at the destination. What the options do not name stays. A link there
 /// would let the image choose which filesystem changes, up to one of the host.
 fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> anyhow::Result<()> {
-    let place = match root.find_without_links(mount.destination.as_c_str()) {
-        Err(Errno::LOOP) => bail!("remount: a symbolic link is on its path"),
-        found => found.map_err(unresolved).context("open in the root filesystem: openat2")?,
-    };
+    let place = root.find_without_links(&mount.destination).map_err(unresolved);
+    let place = place.context("remount: open in the root filesystem: openat2")?;
     if !parameters.is_empty() {
         let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
         let context = fspick(&place, c"", flags).context("remount: fspick")?;
@@ -149,25 +157,33 @@ fn attach_context(tree: &OwnedFd, place: &OwnedFd) -> String {
     format!("attach{hint}: move_mount")
 }
 
-/// Where the mount goes. procfs and sysfs must be on an ordinary directory: a link there would let
-/// the image choose what masks and labels are written to (CVE-2019-19921, CVE-2023-28642).
-fn find_place(root: &Root, mount: &Mount, target: Target) -> anyhow::Result<OwnedFd> {
-    let kernel_view = matches!(&mount.kind, MountKind::Filesystem { fstype, .. }
-        if matches!(fstype.to_bytes(), b"proc" | b"sysfs"));
+/// Where the mount goes. A view of the kernel must be on an ordinary directory: a link there would
+/// let the image choose what masks and labels are written to (CVE-2019-19921, CVE-2023-28642).
+fn find_place(
+    root: &Root,
+    mount: &Mount,
+    target: Target,
+    kernel_view: bool,
+) -> anyhow::Result<OwnedFd> {
+    if kernel_view {
+        let place = root.ensure_without_links(&mount.destination, target);
+        return place.context("must be mounted on ordinary directory");
+    }
     if mount.onto_link {
         return root.ensure_itself(&mount.destination, target);
     }
-    if !kernel_view {
-        return root.ensure(&mount.destination, target);
+    root.ensure(&mount.destination, target)
+}
+
+/// Whether `tree` is a new procfs or sysfs, or one of the host's in the usual place of it.
+fn is_kernel_view(mount: &Mount, tree: &OwnedFd) -> anyhow::Result<bool> {
+    if let MountKind::Filesystem { fstype, .. } = &mount.kind {
+        return Ok(matches!(fstype.to_bytes(), b"proc" | b"sysfs"));
     }
-    match root.find_without_links(mount.destination.as_c_str()) {
-        Ok(place) => Ok(place),
-        Err(Errno::NOENT) => root.ensure(&mount.destination, target),
-        Err(Errno::LOOP) => {
-            bail!("must be mounted on ordinary directory, but a symbolic link is on its path")
-        }
-        Err(errno) => Err(unresolved(errno)).context("openat2"),
-    }
+    let usual = [Path::new("/proc"), Path::new("/sys")];
+    let magic = || fstatfs(tree).map(|status| status.f_type).context("fstatfs");
+    Ok(usual.contains(&mount.destination.normalized().as_path())
+        && matches!(magic()?, PROC_SUPER_MAGIC | SYSFS_MAGIC))
 }
 
 /// What is put on /proc must be a procfs, and inside it only files that hold nothing of security

@@ -16,6 +16,14 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// The most of /etc/passwd that is read for a home directory, in bytes.
 const LARGEST_PASSWD: usize = 1 << 20;
 
+/// What is to be executed.
+pub(super) struct Program {
+    /// The path of its file.
+    pub path: CString,
+    /// Its environment.
+    pub env: Vec<CString>,
+}
+
 /// Enters the working directory. It is resolved below the root and without magic links, so that no
 /// descriptor of init's own can be meant (CVE-2024-21626).
 pub(crate) fn enter_directory(process: &Process, root: &Root) -> anyhow::Result<()> {

@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
-use anyhow::{Context as _, bail};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use anyhow::{Context as _, bail, ensure};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
 };
 
+use crate::mount::{attach, open_directory_itself};
 use crate::plan::ContainerPath;
 
 /// Permissions of directories that the runtime makes on the way to a mount point.
@@ -24,7 +25,25 @@ const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 pub(crate) struct Root {
     fd: OwnedFd,
     /// The directory looked up last, since devices come many to one.
-    last_parent: std::cell::RefCell<Option<(CString, std::rc::Rc<OwnedFd>)>>,
+    last_parent: std::cell::RefCell<Option<(ContainerPath, std::rc::Rc<OwnedFd>)>>,
+}
+
+/// What happens at a symbolic link on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    /// It is followed, below the root.
+    Followed,
+    /// The look-up fails, with `ELOOP`.
+    Refused,
+}
+
+impl Links {
+    const fn resolve_flags(self) -> ResolveFlags {
+        ResolveFlags::IN_ROOT.union(match self {
+            Self::Followed => ResolveFlags::NO_MAGICLINKS,
+            Self::Refused => ResolveFlags::NO_SYMLINKS,
+        })
+    }
 }
 
 /// What a mount point must be.
@@ -43,9 +62,16 @@ impl Root {
     pub(crate) fn attach(tree: OwnedFd, path: &Path) -> anyhow::Result<Self> {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change(c"/", private).context("make the host's mounts private: mount")?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(&tree, c"", rustix::fs::CWD, path, flags)
-            .with_context(|| format!("attach at {}: move_mount", path.display()))?;
+        let context = || format!("attach at {}", path.display());
+        // The same directory, seen from this mount namespace.
+        let place = open_directory_itself(path).with_context(context)?;
+        let (here, there) = (fstat(&place).context("fstat")?, fstat(&tree).context("fstat")?);
+        ensure!(
+            (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino),
+            "root.path {}: another directory has taken its place meanwhile",
+            path.display()
+        );
+        attach(&tree, &place).context("move_mount").with_context(context)?;
         Ok(Self::new(tree))
     }
 
@@ -90,7 +116,7 @@ impl Root {
     /// Opens `path` below the root; links in the container are resolved in the container, magic
     /// links not at all.
     pub(crate) fn open(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-        self.resolve(path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+        self.look_up(path, flags, Links::Followed)
     }
 
     /// A handle on `path`.
@@ -99,32 +125,46 @@ impl Root {
     }
 
     /// A handle on `path`, or `ELOOP` where a symbolic link is on the way.
-    pub(crate) fn find_without_links(&self, path: &CStr) -> Result<OwnedFd, Errno> {
-        self.resolve(path, PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+    pub(crate) fn find_without_links(&self, path: &ContainerPath) -> Result<OwnedFd, Errno> {
+        self.look_up(path.as_c_str(), PATH, Links::Refused)
     }
 
-    fn resolve(&self, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-        settled(|| openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+    fn look_up(&self, path: &CStr, flags: OFlags, links: Links) -> Result<OwnedFd, Errno> {
+        let (flags, resolve) = (flags | OFlags::CLOEXEC, links.resolve_flags());
+        settled(|| openat2(&self.fd, path, flags, Mode::empty(), resolve))
     }
 
     /// A handle on `path`, which is made, with its parents, if it is missing.
     pub(crate) fn ensure(&self, path: &ContainerPath, target: Target) -> anyhow::Result<OwnedFd> {
         match self.find(path) {
             Err(Errno::NOENT) => {}
-            result => {
-                return result.map_err(unresolved).context("open in the root filesystem: openat2");
-            }
+            result => return opened(result),
         }
         if target == Target::Directory {
-            return self.make_directories(path);
+            return self.make_directories(path, Links::Followed);
         }
         let (parent, name) = self.parent(path)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = openat(parent.as_fd(), name.as_c_str(), flags, DIRECTORY_MODE);
-        made.context("make the mount point: open")
+        make_file(parent.as_fd(), &name)
     }
 
-    /// The same, but a symbolic link at `path` is what is meant, and not followed.
+    /// As [`Self::ensure`], but never through a symbolic link, whether one is there or comes meanwhile.
+    pub(crate) fn ensure_without_links(
+        &self,
+        path: &ContainerPath,
+        target: Target,
+    ) -> anyhow::Result<OwnedFd> {
+        match self.find_without_links(path) {
+            Err(Errno::NOENT) => {}
+            result => return opened(result),
+        }
+        if target == Target::Directory {
+            return self.make_directories(path, Links::Refused);
+        }
+        let (parent, name) = split(path)?;
+        make_file(self.ensure_without_links(&parent, Target::Directory)?.as_fd(), &name)
+    }
+
+    /// As [`Self::ensure`], but a symbolic link at `path` is what is meant, and not followed.
     pub(crate) fn ensure_itself(
         &self,
         path: &ContainerPath,
@@ -132,7 +172,7 @@ impl Root {
     ) -> anyhow::Result<OwnedFd> {
         match self.open(path.as_c_str(), PATH | OFlags::NOFOLLOW) {
             Err(Errno::NOENT) => self.ensure(path, target),
-            result => result.map_err(unresolved).context("open in the root filesystem: openat2"),
+            result => opened(result),
         }
     }
 
@@ -141,19 +181,14 @@ impl Root {
         &self,
         path: &ContainerPath,
     ) -> anyhow::Result<(std::rc::Rc<OwnedFd>, CString)> {
-        let normalized = path.normalized();
-        let name = normalized.file_name().with_context(|| format!("{path} names no file"))?;
-        let name = CString::new(name.as_bytes())?;
-        let parent = normalized.parent().unwrap_or(&normalized);
-        let key = CString::new(parent.as_os_str().as_bytes())?;
+        let (directory, name) = split(path)?;
         if let Some((known, fd)) = &*self.last_parent.borrow()
-            && *known == key
+            && *known == directory
         {
             return Ok((fd.clone(), name));
         }
-        let directory = ContainerPath::new(parent).context("NUL in a path")?;
         let fd = std::rc::Rc::new(self.ensure(&directory, Target::Directory)?);
-        *self.last_parent.borrow_mut() = Some((key, fd.clone()));
+        *self.last_parent.borrow_mut() = Some((directory, fd.clone()));
         Ok((fd, name))
     }
 
@@ -164,7 +199,7 @@ impl Root {
 
     /// mkdir -p below the root, of a path that is missing: the longest part of it that exists is
     /// resolved by the kernel, the rest is made one directory at a time, never through a link.
-    fn make_directories(&self, path: &ContainerPath) -> anyhow::Result<OwnedFd> {
+    fn make_directories(&self, path: &ContainerPath, links: Links) -> anyhow::Result<OwnedFd> {
         let normalized = path.normalized();
         let mut missing: Vec<&OsStr> = Vec::new();
         let mut existing = normalized.as_path();
@@ -174,13 +209,9 @@ impl Root {
             };
             missing.push(name);
             existing = existing.parent().context("no parent")?;
-            match self.open(&CString::new(existing.as_os_str().as_bytes())?, PATH) {
+            match self.look_up(&CString::new(existing.as_os_str().as_bytes())?, PATH, links) {
                 Err(Errno::NOENT) => {}
-                result => {
-                    break result
-                        .map_err(unresolved)
-                        .context("open in the root filesystem: openat2")?;
-                }
+                result => break opened(result)?,
             }
         };
         for name in missing.into_iter().rev() {
@@ -219,6 +250,26 @@ pub(super) fn settled(look_up: impl FnMut() -> Result<OwnedFd, Errno>) -> Result
     results.find(|result| !unsettled(result)).unwrap_or(Err(Errno::AGAIN))
 }
 
+/// What a look-up below the root has brought.
+fn opened(result: Result<OwnedFd, Errno>) -> anyhow::Result<OwnedFd> {
+    result.map_err(unresolved).context("open in the root filesystem: openat2")
+}
+
+/// An empty file that is not there yet.
+fn make_file(parent: BorrowedFd<'_>, name: &CStr) -> anyhow::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, DIRECTORY_MODE).context("make the mount point: open")
+}
+
+/// The directory of a path and its last component.
+fn split(path: &ContainerPath) -> anyhow::Result<(ContainerPath, CString)> {
+    let normalized = path.normalized();
+    let name = normalized.file_name().with_context(|| format!("{path} names no file"))?;
+    let parent = normalized.parent().unwrap_or(&normalized);
+    let directory = ContainerPath::new(parent).context("NUL in a path")?;
+    Ok((directory, CString::new(name.as_bytes())?))
+}
+
 /// Why a path below the root cannot be opened.
 pub(super) fn unresolved(errno: Errno) -> anyhow::Error {
     let error = anyhow::Error::new(errno);
@@ -227,6 +278,7 @@ pub(super) fn unresolved(errno: Errno) -> anyhow::Error {
             "each of {LOOKUPS} times something on this machine was renamed or mounted meanwhile; try \
              again"
         )),
+        Errno::LOOP => error.context("a symbolic link is in the way"),
         _ => error,
     }
 }

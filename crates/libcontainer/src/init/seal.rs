@@ -9,28 +9,33 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use super::mounts::ReadOnlyLater;
+use super::kernel_views::KernelViews;
+use super::mounts::Mounted;
 use super::root::{Root, settled, unresolved};
 use crate::files::Files;
 use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem};
 use crate::plan::{Attributes, ContainerPath, Parameter, Plan, Sysctl};
 
-/// Seals the container. `later` are mounts that had to stay writable until now.
+/// Seals the container, of which `mounted` is left to do.
 pub(crate) fn seal(
     plan: &Plan,
     root: &Root,
     files: &mut Files,
-    later: ReadOnlyLater,
+    mut mounted: Mounted,
 ) -> anyhow::Result<()> {
     write_sysctl(&plan.sysctl)?;
     for path in &plan.readonly_paths {
-        make_path_readonly(root, path).with_context(|| format!("read-only path {path}"))?;
+        make_path_readonly(root, &mut mounted.kernel_views, path)
+            .with_context(|| format!("read-only path {path}"))?;
     }
     let mut masks = Masks { file: files.null_device.take(), ..Masks::default() };
     for path in &plan.masked_paths {
-        masks.mask(root, path).with_context(|| format!("masked path {path}"))?;
+        masks
+            .mask(root, &mut mounted.kernel_views, path)
+            .with_context(|| format!("masked path {path}"))?;
     }
-    for mount in later {
+    mounted.kernel_views.check(root)?;
+    for mount in mounted.readonly_later {
         make_readonly(mount, false)?;
     }
     if let Some(propagation) = plan.rootfs.propagation {
@@ -70,20 +75,31 @@ fn write_sysctl(sysctl: &[Sysctl]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What cannot be found need not be hidden.
-fn find(root: &Root, path: &ContainerPath) -> anyhow::Result<Option<OwnedFd>> {
-    match root.find(path) {
+/// What cannot be found need not be hidden. What is in a view of the kernel is looked up there: what
+/// is missing then is something that this kernel does not have.
+fn find(root: &Root, views: &KernelViews, path: &ContainerPath) -> anyhow::Result<Option<OwnedFd>> {
+    let found = match views.find(path) {
+        Some(within) => within.root.find(&within.path),
+        None => root.find(path),
+    };
+    match found {
         Ok(place) => Ok(Some(place)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(unresolved(errno)).context("openat2"),
     }
 }
 
-fn make_path_readonly(root: &Root, path: &ContainerPath) -> anyhow::Result<()> {
-    let Some(place) = find(root, path)? else { return Ok(()) };
+fn make_path_readonly(
+    root: &Root,
+    views: &mut KernelViews,
+    path: &ContainerPath,
+) -> anyhow::Result<()> {
+    let Some(place) = find(root, views, path)? else { return Ok(()) };
     let tree = clone_tree(&place, OpenTreeFlags::AT_RECURSIVE)?;
     make_readonly(&tree, true)?;
-    attach(&tree, &place).context("attach: move_mount")
+    attach(&tree, &place).context("attach: move_mount")?;
+    views.cover_by(path, tree);
+    Ok(())
 }
 
 /// The mounts that hide a file and a directory. The first use attaches the one made; the next
@@ -96,8 +112,13 @@ struct Masks {
 }
 
 impl Masks {
-    fn mask(&mut self, root: &Root, path: &ContainerPath) -> anyhow::Result<()> {
-        let Some(place) = find(root, path)? else { return Ok(()) };
+    fn mask(
+        &mut self,
+        root: &Root,
+        views: &mut KernelViews,
+        path: &ContainerPath,
+    ) -> anyhow::Result<()> {
+        let Some(place) = find(root, views, path)? else { return Ok(()) };
         let mask = if file_type(&place)? == FileType::Directory {
             match &self.directory {
                 Some(attached) => clone_tree(attached, OpenTreeFlags::empty())?,
@@ -112,7 +133,9 @@ impl Masks {
                 null.try_clone().context("dup")?
             }
         };
-        attach(&mask, &place).context("attach: move_mount")
+        attach(&mask, &place).context("attach: move_mount")?;
+        views.cover_by(path, mask);
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -10,7 +10,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::devices::is_character_device;
-use super::root::{Root, Target, unresolved};
+use super::root::{Root, Target};
 use crate::mount::{attach, file_type};
 use crate::plan::{ContainerPath, Terminal};
 
@@ -50,11 +50,7 @@ impl Pty {
     /// Binds the terminal on /dev/console, never through a link (CVE-2026-88264).
     pub(crate) fn mount_console(&self, root: &Root) -> anyhow::Result<()> {
         let path = ContainerPath::new("/dev/console").context("NUL in a path")?;
-        let place = match root.find_without_links(path.as_c_str()) {
-            Err(Errno::LOOP) => bail!("/dev/console: a symbolic link is on its path"),
-            Err(Errno::NOENT) => root.ensure(&path, Target::File)?,
-            result => result.map_err(unresolved).context("/dev/console: openat2")?,
-        };
+        let place = root.ensure_without_links(&path, Target::File).context("/dev/console")?;
         let kind = file_type(&place)?;
         ensure!(
             matches!(kind, FileType::RegularFile | FileType::CharacterDevice),

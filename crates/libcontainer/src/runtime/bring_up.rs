@@ -1,22 +1,22 @@
 //! Brings a container up: claim, cgroup, open, spawn, serve, save.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use libnamespaces::{Child, Spawned, spawn};
 
-use super::oom_score;
 use super::pending::Pending;
 use super::prepare::Prepared;
 use super::ready::Ready;
-use super::serve::{self, Making};
+use super::serve::{self, Line, Making};
+use super::{end, oom_score};
 use crate::files::Files;
 use crate::init::{self, Init};
 use crate::plan::Plan;
-use crate::protocol::{self, RuntimeEnd};
+use crate::protocol;
 use crate::request::{self, Context};
-use crate::state::{InitProcess, LockedDirectory, State, StateDirectory, Status};
-use crate::{Result, hooks, start_socket};
+use crate::state::{InitProcess, LockedDirectory, State, StateDirectory};
+use crate::wait::Signals;
+use crate::{Result, start_socket};
 
 /// What init waits for when it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) enum Waits {
 }
 
 /// A container whose init is ready, and everything that undoes it.
-pub(crate) struct Waiting {
-    ready: Ready,
+pub(crate) struct Waiting<'a> {
+    ready: Ready<'a>,
     state: State,
 }
 
@@ -43,12 +43,12 @@ pub(crate) struct Container {
     pub child: Child,
 }
 
-impl Waiting {
+impl<'a> Waiting<'a> {
     /// Does `rest` with the ready init, and keeps the container; an error undoes it.
     pub(crate) fn finish(
         mut self,
         warn: fn(&str),
-        rest: impl FnOnce(&mut Ready) -> anyhow::Result<()>,
+        rest: impl FnOnce(&mut Ready<'a>) -> anyhow::Result<()>,
     ) -> Result<Container> {
         match rest(&mut self.ready) {
             Ok(()) => {
@@ -56,7 +56,7 @@ impl Waiting {
                 Ok(Container { directory, state: self.state, child })
             }
             Err(failed) => {
-                abandon(self.ready.pending, &self.state, warn);
+                abandon(self.ready.pending, &self.state, self.ready.line.signals, warn);
                 Err(failed.into())
             }
         }
@@ -65,23 +65,23 @@ impl Waiting {
 
 /// Undoes a container that has existed, then runs its poststop hooks (runtime-spec, runtime.md,
 /// "Lifecycle": after a failure it continues with the container's destruction).
-fn abandon(pending: Pending, state: &State, warn: fn(&str)) {
+fn abandon(pending: Pending, state: &State, signals: &Signals, warn: fn(&str)) {
     drop(pending);
-    let document = state.hook_document(Status::Stopped, 0);
-    hooks::run_all(&state.hooks.poststop, &document, Some(&state.bundle), warn);
+    end::poststop(state, Some(signals), warn);
 }
 
 /// Open and apply, up to a saved state and a ready init.
 ///
 /// # Errors
-/// The id is taken, or what the machine refused. Everything is undone, and poststop hooks run if
-/// anything of the container has existed.
-pub(crate) fn bring_up(
+/// The id is taken, what the machine refused, or the signal that came. Everything is undone, and
+/// poststop hooks run if anything of the container has existed.
+pub(crate) fn bring_up<'a>(
     context: &Context,
     request: &request::Create,
     prepared: &Prepared,
     waits: Waits,
-) -> Result<Waiting> {
+    signals: &'a Signals,
+) -> Result<Waiting<'a>> {
     let plan = &prepared.plan;
     let mut state = State::new(plan, prepared.owner, prepared.process.clone());
     // The directory comes first: making it is what takes the id, for good or not at all.
@@ -89,30 +89,34 @@ pub(crate) fn bring_up(
     // The intent is saved before anything else is made, so that `delete --force` finds whatever a
     // killed runtime leaves.
     pending.directory()?.save(&state)?;
-    match apply(&mut pending, plan, &mut state, waits, request.pid_file.as_deref()) {
-        Ok(Served { channel, master }) => {
-            Ok(Waiting { ready: Ready { pending, channel, master }, state })
+    let served = apply(&mut pending, plan, &mut state, waits, signals).and_then(|served| {
+        // The pid file comes last: who waits for it finds a container that can be started.
+        pending.write_pid_file(request.pid_file.as_deref()).map(|()| served)
+    });
+    match served {
+        Ok(Served { line, master }) => {
+            Ok(Waiting { ready: Ready { pending, line, master }, state })
         }
         Err(failed) => {
-            abandon(pending, &state, context.warn);
+            abandon(pending, &state, signals, context.warn);
             Err(failed.into())
         }
     }
 }
 
 /// What serving init has brought.
-struct Served {
-    channel: RuntimeEnd,
+struct Served<'a> {
+    line: Line<'a>,
     master: Option<OwnedFd>,
 }
 
-fn apply(
+fn apply<'a>(
     pending: &mut Pending,
     plan: &Plan,
     state: &mut State,
     waits: Waits,
-    pid_file: Option<&Path>,
-) -> anyhow::Result<Served> {
+    signals: &'a Signals,
+) -> anyhow::Result<Served<'a>> {
     // The cgroup exists before the process, and every way in leads into one that does: no process is
     // ever outside of its limits.
     make_cgroup(pending, plan)?;
@@ -146,13 +150,12 @@ fn apply(
     oom_score::adjust(plan.process.as_ref(), pid)?;
     let making = Making { plan, state };
     let events = protocol::conversation(plan);
-    let master = serve::serve(events, &runtime_end, pending, Some(&making))?;
+    let line = Line { channel: runtime_end, signals };
+    let master = serve::serve(events, &line, pending, Some(&making))?;
     // Ready: from now on the state names the process, for `start`, `kill` and `delete`.
     state.init = Some(InitProcess::of(pid)?);
     pending.directory()?.save(state)?;
-    // The pid file comes last: who waits for it finds a container that can be started.
-    pending.write_pid_file(pid_file)?;
-    Ok(Served { channel: runtime_end, master })
+    Ok(Served { line, master })
 }
 
 /// Makes the cgroup and sets what it limits while it is empty: some limits can only be set then,

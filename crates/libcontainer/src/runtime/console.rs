@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::foreground::Foreground;
 use crate::plan::Terminal;
 use crate::request;
+use crate::wait::Signals;
 
 /// Where the terminal goes.
 pub(crate) struct Console {
@@ -19,13 +20,13 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Connects to the console socket; in the foreground signals wait from now on.
+    /// Connects to the console socket.
     ///
     /// # Errors
-    /// Those of connect(2) and signalfd(2).
+    /// Those of connect(2).
     pub(crate) fn open(request: &request::Console) -> anyhow::Result<Self> {
         let socket = request.socket.as_deref().map(connect).transpose()?;
-        let foreground = if request.detach { None } else { Some(Foreground::new()?) };
+        let foreground = (!request.detach).then(Foreground::default);
         Ok(Self { socket, foreground })
     }
 
@@ -46,8 +47,8 @@ impl Console {
     ///
     /// # Errors
     /// Those of poll(2) and waitid(2).
-    pub(crate) fn wait(self, child: &Child) -> anyhow::Result<u8> {
-        self.foreground.map_or(Ok(0), |foreground| foreground.wait(child))
+    pub(crate) fn wait(self, child: &Child, signals: &Signals) -> anyhow::Result<u8> {
+        self.foreground.map_or(Ok(0), |foreground| foreground.wait(child, signals))
     }
 }
 

@@ -6,22 +6,36 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{Signal, pidfd_send_signal};
 
+use crate::hooks::{self, Setting};
 use crate::request::Context;
 use crate::state::{self, LockedDirectory, State, Status};
-use crate::{Error, ErrorKind, Result, hooks, wait};
+use crate::wait::{self, Signals};
+use crate::{Error, ErrorKind, Result};
 
 /// How long a killed process may take to die before that is an error.
-const DEATH: Duration = Duration::from_secs(10);
+pub(super) const DEATH: Duration = Duration::from_secs(10);
 
 /// Ends and removes the container, then runs its poststop hooks, whose failures are only warned
 /// about (runtime-spec, runtime.md, "Lifecycle", steps 12 and 13).
-pub(crate) fn destroy(directory: LockedDirectory, state: &State, warn: fn(&str)) -> Result<()> {
+pub(crate) fn destroy(
+    directory: LockedDirectory,
+    state: &State,
+    signals: Option<&Signals>,
+    warn: fn(&str),
+) -> Result<()> {
     kill_all(state)?;
     libcgroups::manager(&state.cgroup).remove()?;
     directory.remove()?;
-    let document = state.hook_document(Status::Stopped, 0);
-    hooks::run_all(&state.hooks.poststop, &document, Some(&state.bundle), warn);
+    poststop(state, signals, warn);
     Ok(())
+}
+
+/// Runs the hooks that come when nothing of the container is left.
+pub(crate) fn poststop(state: &State, signals: Option<&Signals>, warn: fn(&str)) {
+    let document = state.hook_document(Status::Stopped, 0);
+    let setting =
+        Setting { state: &document, directory: Some(&state.bundle), signals, confine: None };
+    hooks::run_all(&state.hooks.poststop, setting, warn);
 }
 
 /// Kills init, and waits for its end; and everything in the container's cgroup.
@@ -47,6 +61,7 @@ pub(crate) fn poststart(
     context: &Context,
     directory: LockedDirectory,
     state: &State,
+    signals: Option<&Signals>,
 ) -> Result<()> {
     drop(directory);
     if state.hooks.poststart.is_empty() {
@@ -54,17 +69,19 @@ pub(crate) fn poststart(
     }
     let pid = state.init.map_or(0, |init| init.pid);
     let document = state.hook_document(Status::Running, pid);
-    hooks::run(&state.hooks.poststart, &document, Some(&state.bundle)).or_else(|failed| {
-        destroy_by_id(context, &state.id)?;
+    let setting =
+        Setting { state: &document, directory: Some(&state.bundle), signals, confine: None };
+    hooks::run(&state.hooks.poststart, setting).or_else(|failed| {
+        destroy_by_id(context, &state.id, signals)?;
         Err(failed.into())
     })
 }
 
 /// Ends and removes a container that somebody may have deleted meanwhile.
-pub(crate) fn destroy_by_id(context: &Context, id: &str) -> Result<()> {
+pub(crate) fn destroy_by_id(context: &Context, id: &str, signals: Option<&Signals>) -> Result<()> {
     match state::load_to_change(context, id) {
         Err(Error { kind: ErrorKind::NotFound, .. }) => Ok(()),
-        Ok((directory, state)) => destroy(directory, &state, context.warn),
+        Ok((directory, state)) => destroy(directory, &state, signals, context.warn),
         Err(error) => Err(error),
     }
 }

@@ -4,13 +4,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
 use libnamespaces::Child;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use super::relay::Relay;
+use crate::wait::Signals;
 
 /// Signals that are not passed on: they are about the runtime's own terminal and children.
 const CHILD: i32 = Signal::SIGCHLD as i32;
@@ -18,23 +18,12 @@ const URGENT: i32 = Signal::SIGURG as i32;
 const WINDOW_CHANGED: i32 = Signal::SIGWINCH as i32;
 
 /// The runtime's side of a program in the foreground.
+#[derive(Default)]
 pub(crate) struct Foreground {
-    signals: SignalFd,
     relay: Option<Relay>,
 }
 
 impl Foreground {
-    /// Blocks all signals, so that none is lost between now and [`Foreground::wait`]; children
-    /// must unblock them.
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let (all, flags) = (SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-        let signals = all.thread_block().and_then(|()| SignalFd::with_flags(&all, flags));
-        Ok(Self {
-            signals: signals.map_err(std::io::Error::from).context("signalfd")?,
-            relay: None,
-        })
-    }
-
     /// Shows the terminal with the master `master` on the runtime's own standard streams.
     pub(crate) fn show(&mut self, master: OwnedFd, sized: bool) -> anyhow::Result<()> {
         let relay = Relay::new(master)?;
@@ -46,16 +35,14 @@ impl Foreground {
     }
 
     /// Waits for the program to end: its exit code, or 128 and the signal that ended it.
-    pub(crate) fn wait(mut self, child: &Child) -> anyhow::Result<u8> {
+    pub(crate) fn wait(mut self, child: &Child, signals: &Signals) -> anyhow::Result<u8> {
         loop {
-            let (signal, ended) = self.next_events(child.pidfd.as_fd())?;
+            let (signal, ended) = self.next_events(child.pidfd.as_fd(), signals)?;
             if signal {
-                self.take_signals(child)?;
+                self.take_signals(child, signals)?;
             }
             if ended {
-                if let Some(relay) = &mut self.relay {
-                    relay.drain();
-                }
+                self.show_rest(signals)?;
                 return exit_code(child);
             }
         }
@@ -63,9 +50,13 @@ impl Foreground {
 
     /// Waits for anything, and relays the terminal. Whether there are signals, and whether the
     /// program has ended.
-    fn next_events(&mut self, pidfd: BorrowedFd<'_>) -> anyhow::Result<(bool, bool)> {
+    fn next_events(
+        &mut self,
+        pidfd: BorrowedFd<'_>,
+        signals: &Signals,
+    ) -> anyhow::Result<(bool, bool)> {
         let mut fds = vec![
-            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
         ];
         if let Some(relay) = &self.relay {
@@ -85,10 +76,31 @@ impl Foreground {
         Ok((signal, ended))
     }
 
-    fn take_signals(&self, child: &Child) -> anyhow::Result<()> {
-        let next = || self.signals.read_signal().map_err(std::io::Error::from);
-        while let Some(record) = next().context("read the signalfd")? {
-            match record.ssi_signo.cast_signed() {
+    /// Shows what the program wrote before it ended, unless somebody asks this process to end, too.
+    fn show_rest(&mut self, signals: &Signals) -> anyhow::Result<()> {
+        let Some(relay) = &mut self.relay else { return Ok(()) };
+        relay.read_rest();
+        while relay.has_output() {
+            let signal = PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN);
+            let mut fds = [signal, relay.output_interest()];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).context("poll"),
+            }
+            let [signaled, writable] = fds.map(|fd| !fd.revents().is_empty());
+            if writable {
+                relay.write_output();
+            }
+            if signaled && signals.check().is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn take_signals(&self, child: &Child, signals: &Signals) -> anyhow::Result<()> {
+        while let Some(signal) = signals.next()? {
+            match signal {
                 CHILD => reap_others(child),
                 WINDOW_CHANGED if self.relay.is_some() => {
                     self.relay.iter().for_each(Relay::copy_window_size);

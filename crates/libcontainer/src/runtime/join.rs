@@ -1,28 +1,36 @@
 //! Brings a process into a container that exists: open, spawn, serve.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Context as _;
 use libcgroups::Entry;
 use libnamespaces::{Child, Expected, Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 
+use super::oom_score;
 use super::pending::Pending;
 use super::ready::Ready;
-use super::{oom_score, serve};
+use super::serve::{self, Line};
 use crate::init::{self, Exec};
 use crate::plan::Joining;
-use crate::protocol::{Event, RuntimeEnd};
+use crate::protocol::Event;
 use crate::request;
 use crate::state::{InitProcess, State};
+use crate::wait::Signals;
 use crate::{Error, Result};
 
 /// Spawns the process in all the container's namespaces and its cgroup, and serves it until it is
 /// ready. In it this does not return.
 ///
 /// # Errors
-/// The container has ended, or what the machine refused. Nothing is left behind.
-pub(crate) fn join(plan: &Joining, state: &State, request: &request::Exec) -> Result<Ready> {
+/// The container has ended, what the machine refused, or the signal that came. Nothing is left
+/// behind.
+pub(crate) fn join<'a>(
+    plan: &Joining,
+    state: &State,
+    request: &request::Exec,
+    signals: &'a Signals,
+) -> Result<Ready<'a>> {
     // The pidfd is opened first and checked after: whatever is opened by the pid below was this
     // process's if it still lives then.
     let target = state.init.ok_or_else(Error::not_running)?;
@@ -51,30 +59,35 @@ pub(crate) fn join(plan: &Joining, state: &State, request: &request::Exec) -> Re
     };
     // The process's end is its own now, or its death would not be heard.
     drop(init_end);
-    let child = child_of(expected, &runtime_end).context("exec failed")?;
+    let line = Line { channel: runtime_end, signals };
+    let child = child_of(expected, &line).context("exec failed")?;
     let pending = Pending::of_process(child);
-    Ok(get_ready(plan, pending, runtime_end, request).context("exec failed")?)
+    Ok(get_ready(plan, pending, line, request).context("exec failed")?)
 }
 
 /// Serves the process until it is ready; then its pid file says that there is one.
-fn get_ready(
+fn get_ready<'a>(
     plan: &Joining,
     mut pending: Pending,
-    channel: RuntimeEnd,
+    line: Line<'a>,
     request: &request::Exec,
-) -> anyhow::Result<Ready> {
+) -> anyhow::Result<Ready<'a>> {
     oom_score::adjust(Some(&plan.process), pending.child()?.pid)?;
     let terminal = plan.process.terminal.map(|_| Event::Terminal);
     let events = terminal.into_iter().chain([Event::Ready]).collect();
-    let master = serve::serve(events, &channel, &mut pending, None)?;
+    let master = serve::serve(events, &line, &mut pending, None)?;
     pending.write_pid_file(request.pid_file.as_deref())?;
-    Ok(Ready { pending, channel, master })
+    Ok(Ready { pending, line, master })
 }
 
 /// The process that the joiner clones. What the joiner met it says where init would.
-fn child_of(expected: Expected, channel: &RuntimeEnd) -> anyhow::Result<Child> {
+fn child_of(expected: Expected, line: &Line<'_>) -> anyhow::Result<Child> {
+    if let Err(interrupted) = line.signals.until_readable(expected.as_fd(), None) {
+        expected.abandon();
+        return Err(interrupted);
+    }
     expected.child().or_else(|lost| {
-        serve::wait_for_program(channel)?;
+        line.wait_for_program()?;
         Err(lost.into())
     })
 }

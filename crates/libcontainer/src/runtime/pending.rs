@@ -2,14 +2,17 @@
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use libcgroups::CgroupManager;
 use libnamespaces::{Child, MovedDevices};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
+use super::end::DEATH;
 use super::pid_file;
 use crate::state::LockedDirectory;
+use crate::wait;
 
 /// Owns everything that is to go away if the verb fails. Dropping it undoes, in reverse order of
 /// making; [`Pending::keep_container`] and [`Pending::keep_process`] keep.
@@ -82,8 +85,9 @@ impl Pending {
     pub(crate) fn write_pid_file(&mut self, path: Option<&Path>) -> anyhow::Result<()> {
         let Some(path) = path else { return Ok(()) };
         let pid = self.child()?.pid;
+        pid_file::write(path, pid)?;
         self.pid_file = Some(path.to_owned());
-        pid_file::write(path, pid)
+        Ok(())
     }
 
     /// Keeps everything, and gives the container back.
@@ -116,7 +120,11 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {
             let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
-            let _ = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+            // One that is frozen does not die (cgroup v1): it does when it is thawed.
+            let deadline = Instant::now() + DEATH;
+            if let Ok(true) = wait::until_readable(child.pidfd.as_fd(), Some(deadline)) {
+                let _ = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+            }
         }
         // The namespace lives on until they have left it.
         drop(self.network_devices.take());

@@ -2,25 +2,23 @@
 
 use std::os::fd::OwnedFd;
 
-use anyhow::Context as _;
-
 use super::console::Console;
 use super::pending::Pending;
-use super::serve;
+use super::serve::Line;
 use crate::plan::Terminal;
-use crate::protocol::{Reply, RuntimeEnd};
+use crate::protocol::Reply;
 
 /// Init or an exec process that has said `Ready`, and everything that undoes it.
-pub(crate) struct Ready {
+pub(crate) struct Ready<'a> {
     /// What is undone unless it is kept.
     pub pending: Pending,
-    /// The runtime's end of the channel.
-    pub channel: RuntimeEnd,
+    /// What is said with it.
+    pub line: Line<'a>,
     /// The master of its terminal, if it has one.
     pub master: Option<OwnedFd>,
 }
 
-impl Ready {
+impl Ready<'_> {
     /// Gives the terminal, if there is one, to whoever shows it.
     pub(crate) fn show(
         &mut self,
@@ -35,16 +33,12 @@ impl Ready {
 
     /// Lets init go on to where it waits for `start`.
     pub(crate) fn proceed(&self) -> anyhow::Result<()> {
-        self.say(Reply::Proceed)
+        self.line.say(Reply::Proceed)
     }
 
     /// Starts the program, and waits until it is executed.
     pub(crate) fn start(&self) -> anyhow::Result<()> {
-        self.say(Reply::Start)?;
-        serve::wait_for_program(&self.channel)
-    }
-
-    fn say(&self, reply: Reply) -> anyhow::Result<()> {
-        self.channel.send(&reply, &[]).context("the process is gone")
+        self.line.say(Reply::Start)?;
+        self.line.wait_for_program()
     }
 }

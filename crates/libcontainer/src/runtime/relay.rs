@@ -5,24 +5,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 /// Bytes between the runtime's standard streams and the terminal's master.
 pub(super) struct Relay {
     master: OwnedFd,
+    /// The other side, never read nor written: while nobody in the container has it open, the master
+    /// would be hung up, and ready for ever (pty(7)), and yet a program could open it again.
+    slave: OwnedFd,
     saved: Option<Termios>,
     input_open: bool,
     to_master: Vec<u8>,
     to_output: Vec<u8>,
 }
 
-/// How much may wait in one direction, in bytes.
+/// How much may wait in one direction, in bytes; no more is written at once, so that a pipe with room
+/// takes it without a wait (pipe(7), `PIPE_BUF`).
 const BUFFER: usize = 4096;
+/// The most that a terminal holds of what was written to it, in bytes (`TTYB_DEFAULT_MEM_LIMIT`,
+/// drivers/tty/tty_buffer.c).
+const LARGEST_REST: usize = 640 * 1024;
 
 impl Relay {
     pub(super) fn new(master: OwnedFd) -> anyhow::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&master).context("fcntl")?;
         rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK).context("fcntl")?;
+        let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, peer).context("TIOCGPTPEER")?;
         let saved = tcgetattr(rustix::stdio::stdin()).ok();
         if let Some(saved) = &saved {
             let mut raw = saved.clone();
@@ -30,7 +40,14 @@ impl Relay {
             tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw)
                 .context("put the terminal into raw mode: tcsetattr")?;
         }
-        Ok(Self { master, saved, input_open: true, to_master: Vec::new(), to_output: Vec::new() })
+        Ok(Self {
+            master,
+            slave,
+            saved,
+            input_open: true,
+            to_master: Vec::new(),
+            to_output: Vec::new(),
+        })
     }
 
     pub(super) fn copy_window_size(&self) {
@@ -45,45 +62,63 @@ impl Relay {
         let master = when(self.to_output.len() < BUFFER, PollFlags::IN)
             | when(!self.to_master.is_empty(), PollFlags::OUT);
         let input = when(self.input_open && self.to_master.len() < BUFFER, PollFlags::IN);
-        let output = when(!self.to_output.is_empty(), PollFlags::OUT);
         let stdin = rustix::stdio::stdin();
-        // A closed input would be ready for ever: the master stands in for it then.
-        let input_fd = if self.input_open { stdin } else { self.master.as_fd() };
         [
-            PollFd::from_borrowed_fd(input_fd, input),
-            PollFd::from_borrowed_fd(rustix::stdio::stdout(), output),
-            PollFd::from_borrowed_fd(self.master.as_fd(), master),
+            self.wait_for(stdin, input),
+            self.output_interest(),
+            self.wait_for(self.master.as_fd(), master),
         ]
+    }
+
+    /// Output alone.
+    pub(super) fn output_interest(&self) -> PollFd<'_> {
+        let flags = if self.has_output() { PollFlags::OUT } else { PollFlags::empty() };
+        self.wait_for(rustix::stdio::stdout(), flags)
+    }
+
+    /// What is waited for nothing on may be hung up all the same, and ready for ever: the slave, which
+    /// is not while the master is open, stands in for it.
+    fn wait_for<'a>(&'a self, fd: BorrowedFd<'a>, flags: PollFlags) -> PollFd<'a> {
+        let fd = if flags.is_empty() { self.slave.as_fd() } else { fd };
+        PollFd::from_borrowed_fd(fd, flags)
     }
 
     pub(super) fn move_bytes(&mut self, ready: &[PollFlags]) {
         let is = |at: usize| ready.get(at).is_some_and(|flags| !flags.is_empty());
-        if is(0) && self.input_open && self.to_master.len() < BUFFER {
+        if is(0) {
             self.input_open = read_into(rustix::stdio::stdin(), &mut self.to_master);
         }
-        if is(2) {
+        if is(2) && self.to_output.len() < BUFFER {
             read_into(self.master.as_fd(), &mut self.to_output);
         }
         if !self.to_master.is_empty() {
             write_from(self.master.as_fd(), &mut self.to_master);
         }
-        if !self.to_output.is_empty() {
-            write_from(rustix::stdio::stdout(), &mut self.to_output);
+        if is(1) {
+            self.write_output();
         }
     }
 
-    /// What the program wrote before it ended is still shown.
-    pub(super) fn drain(&mut self) {
-        loop {
-            let before = self.to_output.len();
-            read_into(self.master.as_fd(), &mut self.to_output);
-            if self.to_output.len() == before {
+    /// What the program wrote before it ended is still shown; no more, for somebody else may go on
+    /// writing for ever.
+    pub(super) fn read_rest(&mut self) {
+        let mut rest = Vec::new();
+        while rest.len() < LARGEST_REST {
+            let before = rest.len();
+            read_into(self.master.as_fd(), &mut rest);
+            if rest.len() == before {
                 break;
             }
         }
-        while !self.to_output.is_empty() && write_from(rustix::stdio::stdout(), &mut self.to_output)
-        {
-        }
+        self.to_output.append(&mut rest);
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        !self.to_output.is_empty()
+    }
+
+    pub(super) fn write_output(&mut self) {
+        write_from(rustix::stdio::stdout(), &mut self.to_output);
     }
 }
 
@@ -109,17 +144,12 @@ fn read_into(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Whether the other side still takes bytes.
-fn write_from(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> bool {
-    match rustix::io::write(fd, buffer) {
-        Ok(length) => {
-            buffer.drain(..length);
-            true
-        }
-        Err(Errno::AGAIN | Errno::INTR) => true,
-        Err(_) => {
-            buffer.clear();
-            false
-        }
+/// Writes what the other side has room for; if it takes no more, it misses the rest.
+fn write_from(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) {
+    let next = buffer.get(..BUFFER).unwrap_or(buffer);
+    match rustix::io::write(fd, next) {
+        Ok(length) => drop(buffer.drain(..length)),
+        Err(Errno::AGAIN | Errno::INTR) => {}
+        Err(_) => buffer.clear(),
     }
 }

@@ -7,10 +7,11 @@ use libnamespaces::{Child, MovedDevices, Namespaces, write_id_mappings};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::pending::Pending;
-use crate::hooks;
+use crate::hooks::{self, Setting};
 use crate::plan::Plan;
 use crate::protocol::{Event, Failure, Reply, RuntimeEnd, Stage};
 use crate::state::{State, Status};
+use crate::wait::Signals;
 
 /// A container that is being made: only its init asks for ids, network devices and hooks.
 pub(crate) struct Making<'a> {
@@ -20,20 +21,66 @@ pub(crate) struct Making<'a> {
     pub state: &'a State,
 }
 
+/// What is said with init or an exec process, unless a signal comes that asks the runtime to end: a
+/// container may keep either from answering.
+pub(crate) struct Line<'a> {
+    /// The runtime's end.
+    pub channel: RuntimeEnd,
+    /// The signals of whoever called.
+    pub signals: &'a Signals,
+}
+
+impl Line<'_> {
+    /// Waits for an event; nothing when the other side has ended.
+    fn hear(&self) -> anyhow::Result<Option<(Event, Vec<OwnedFd>)>> {
+        self.signals.until_readable(self.channel.as_fd(), None)?;
+        self.channel.receive().context("hear from init")
+    }
+
+    /// The next event; a failure or an early death is an error.
+    fn next(&self, child: &Child) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
+        match self.hear()? {
+            Some((Event::Failed(failure), _)) => Err(render(&failure)),
+            Some(event) => Ok(event),
+            None => Err(death(child)),
+        }
+    }
+
+    /// Waits for the program to be executed: then init's end of the channel closes with everything
+    /// else that is close-on-exec.
+    ///
+    /// # Errors
+    /// What init failed of at the last moment.
+    pub(crate) fn wait_for_program(&self) -> anyhow::Result<()> {
+        match self.hear()? {
+            None => Ok(()),
+            Some((Event::Failed(failure), _)) => Err(render(&failure)),
+            Some((event, _)) => {
+                bail!("init sent {event:?} after it was started; this is a defect of aril")
+            }
+        }
+    }
+
+    /// Says it.
+    pub(crate) fn say(&self, reply: Reply) -> anyhow::Result<()> {
+        self.channel.send(&reply, &[]).context("the process is gone")
+    }
+}
+
 /// Serves `events`, in their order, up to and including `Ready`, which is left unanswered. The
 /// master of the terminal, if there is one.
 ///
 /// # Errors
-/// What the process or a hook failed of, or how the process died.
+/// What the process or a hook failed of, how the process died, or the signal that came.
 pub(crate) fn serve(
     events: Vec<Event>,
-    channel: &RuntimeEnd,
+    line: &Line<'_>,
     pending: &mut Pending,
     making: Option<&Making<'_>>,
 ) -> anyhow::Result<Option<OwnedFd>> {
     let mut master = None;
     for expected in events {
-        let (event, mut descriptors) = next(channel, pending.child()?)?;
+        let (event, mut descriptors) = line.next(pending.child()?)?;
         if event != expected {
             bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
         }
@@ -41,38 +88,14 @@ pub(crate) fn serve(
             (Event::MapIds, Some(making)) => map_ids(pending.child()?, &making.plan.namespaces)?,
             (Event::NamespacesReady, Some(making)) => {
                 move_network_devices(making.plan, pending)?;
-                run_hooks(making, pending.child()?.pid)?;
+                run_hooks(making, pending.child()?.pid, line.signals)?;
             }
             (Event::Terminal, _) => master = descriptors.pop(),
             _ => return Ok(master),
         }
-        channel.send(&Reply::Proceed, &[]).context("init is gone")?;
+        line.say(Reply::Proceed)?;
     }
     Ok(master)
-}
-
-/// The next event; a failure or an early death is an error.
-fn next(channel: &RuntimeEnd, child: &Child) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
-    match channel.receive().context("hear from init")? {
-        Some((Event::Failed(failure), _)) => Err(render(&failure)),
-        Some(event) => Ok(event),
-        None => Err(death(child)),
-    }
-}
-
-/// Waits for the program to be executed: then init's end of the channel closes with everything
-/// else that is close-on-exec.
-///
-/// # Errors
-/// What init failed of at the last moment.
-pub(crate) fn wait_for_program(channel: &RuntimeEnd) -> anyhow::Result<()> {
-    match channel.receive().context("hear from init")? {
-        None => Ok(()),
-        Some((Event::Failed(failure), _)) => Err(render(&failure)),
-        Some((event, _)) => {
-            bail!("init sent {event:?} after it was started; this is a defect of aril")
-        }
-    }
 }
 
 fn map_ids(child: &Child, namespaces: &Namespaces) -> anyhow::Result<()> {
@@ -90,11 +113,13 @@ fn move_network_devices(plan: &Plan, pending: &mut Pending) -> anyhow::Result<()
     Ok(())
 }
 
-fn run_hooks(making: &Making<'_>, pid: i32) -> anyhow::Result<()> {
+fn run_hooks(making: &Making<'_>, pid: i32, signals: &Signals) -> anyhow::Result<()> {
     let Making { plan, state } = making;
     let document = state.hook_document(Status::Creating, pid);
-    hooks::run(&plan.hooks.prestart, &document, Some(&plan.bundle))?;
-    hooks::run(&plan.hooks.create_runtime, &document, Some(&plan.bundle))
+    let (directory, signals) = (Some(plan.bundle.as_path()), Some(signals));
+    let setting = Setting { state: &document, directory, signals, confine: None };
+    hooks::run(&plan.hooks.prestart, setting)?;
+    hooks::run(&plan.hooks.create_runtime, setting)
 }
 
 /// Init's failure in runc's words, which engines match on.

@@ -12,6 +12,7 @@ use shape::Object;
 use crate::{Error, Result, Violation};
 
 mod default;
+mod file;
 mod pointer;
 mod repair;
 mod shape;
@@ -62,17 +63,20 @@ impl<T> Loaded<T> {
 /// # Errors
 /// It is missing, or is not JSON.
 pub fn load(bundle: &Path) -> Result<Loaded<Spec>> {
-    match std::fs::read(bundle.join("config.json")) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    let path = bundle.join("config.json");
+    match file::read(&path) {
+        Err(error) if is_missing(&error) => {
             let place = bundle.display();
             let text = format!("JSON specification file config.json not found in {place}");
             Err(anyhow::Error::msg(text).into())
         }
-        read => {
-            let name = format!("{}/config.json", bundle.display());
-            parse(&read.with_context(|| format!("read {name}"))?, &name)
-        }
+        read => parse(&read?, &path),
     }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Loads a process (`exec --process`).
@@ -80,8 +84,7 @@ pub fn load(bundle: &Path) -> Result<Loaded<Spec>> {
 /// # Errors
 /// Like [`load`].
 pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
-    let name = path.display().to_string();
-    parse(&std::fs::read(path).with_context(|| format!("read {name}"))?, &name)
+    parse(&file::read(path)?, path)
 }
 
 /// What is read from JSON.
@@ -103,7 +106,7 @@ impl Config for Process {
 }
 
 /// Straight to the type; only when that fails, the long way that names everything.
-fn parse<T: Config>(bytes: &[u8], name: &str) -> Result<Loaded<T>> {
+fn parse<T: Config>(bytes: &[u8], path: &Path) -> Result<Loaded<T>> {
     match (serde_json::from_slice(bytes), serde_json::from_slice::<T::Shape>(bytes)) {
         (Ok(value), Ok(_)) => Ok(Loaded {
             warnings: Vec::new(),
@@ -112,8 +115,8 @@ fn parse<T: Config>(bytes: &[u8], name: &str) -> Result<Loaded<T>> {
             removed: Removed::default(),
         }),
         _ => {
-            let json =
-                serde_json::from_slice(bytes).with_context(|| format!("{name} is not JSON"))?;
+            let json = serde_json::from_slice(bytes);
+            let json = json.with_context(|| format!("{} is not JSON", path.display()))?;
             Reader::default().read(json)
         }
     }
@@ -189,7 +192,7 @@ mod tests {
         let expected = ["/linux", "/mounts/0", "/mounts/1/destination", "/root"];
         assert_eq!(wrong(config, &[]), expected);
         let (config, shape) = (r#"{"linux": []}"#, "/linux");
-        let loaded = super::parse::<Spec>(config.as_bytes(), "config.json");
+        let loaded = super::parse::<Spec>(config.as_bytes(), "config.json".as_ref());
         let error = loaded.and_then(|loaded| loaded.plan(|_| Ok(()))).unwrap_err();
         assert_eq!(pointers(error), [shape]);
     }
@@ -275,7 +278,7 @@ mod tests {
     #[test]
     fn what_is_no_object_is_no_config() {
         for text in ["[]", " [1]", "5", "", "null", "{", "{} x", "\"\"", "{\"a\": \u{1}}"] {
-            let error = super::parse::<Spec>(text.as_bytes(), "config.json");
+            let error = super::parse::<Spec>(text.as_bytes(), "config.json".as_ref());
             let message = error.unwrap_err().to_string();
             assert!(message.contains("config.json"), "{text}: {message}");
         }

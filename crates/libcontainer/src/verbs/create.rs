@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::request::{self, Context};
 use crate::runtime::{Console, Waits, bring_up, prepare};
+use crate::wait::Signals;
 
 /// Makes a container and leaves its init waiting for `start` (runtime-spec, runtime.md, "Create").
 ///
@@ -11,7 +12,9 @@ use crate::runtime::{Console, Waits, bring_up, prepare};
 pub fn create(context: &Context, request: &request::Create) -> Result<()> {
     let prepared = prepare::container(context, request)?;
     let mut console = Console::open(&request.console)?;
-    let waiting = bring_up(context, request, &prepared, Waits::ForStart)?;
+    // From here on a signal undoes what has been made.
+    let signals = Signals::block()?;
+    let waiting = bring_up(context, request, &prepared, Waits::ForStart, &signals)?;
     waiting.finish(context.warn, |ready| {
         ready.show(&mut console, prepared.plan.terminal())?;
         ready.proceed()

@@ -16,7 +16,7 @@ pub fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
     }
     let (directory, state) = state::load_to_change(context, id)?;
     match state.status(&directory) {
-        Status::Stopped | Status::Created => destroy(directory, &state, context.warn),
+        Status::Stopped | Status::Created => destroy(directory, &state, None, context.warn),
         status => {
             let word = status.word();
             let text = format!("cannot delete container {id} that is not stopped: {word}");
@@ -45,7 +45,7 @@ fn delete_by_force(context: &Context, id: &str) -> Result<()> {
     let Some(Remains { state, lost }) = directory.load_remains()? else {
         return Ok(directory.remove()?);
     };
-    destroy(directory, &state, context.warn)?;
+    destroy(directory, &state, None, context.warn)?;
     if lost.is_empty() {
         return Ok(());
     }

@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use crate::request::{self, Context};
 use crate::runtime::{Console, join, prepare};
 use crate::state::{self, Status};
+use crate::wait::Signals;
 use crate::{Error, ErrorKind, Result};
 
 /// Runs a process in a container. In the foreground its exit code, or 128 and the signal that
@@ -17,12 +18,14 @@ pub fn exec(context: &Context, request: &request::Exec) -> Result<u8> {
     check(state.status(&directory), request)?;
     let plan = prepare::process(context, request, &state)?;
     let mut console = Console::open(&request.console)?;
-    let mut ready = join(&plan, &state, request)?;
+    // From here on a signal ends what has been made, and when the program runs, it is the program's.
+    let signals = Signals::block()?;
+    let mut ready = join(&plan, &state, request, &signals)?;
     ready
         .show(&mut console, plan.process.terminal)
         .and_then(|()| ready.start())
         .context("exec failed")?;
-    Ok(console.wait(&ready.pending.keep_process()?)?)
+    Ok(console.wait(&ready.pending.keep_process()?, &signals)?)
 }
 
 fn check(status: Status, request: &request::Exec) -> Result<()> {

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::request::{self, Context};
 use crate::runtime::end::{destroy_by_id, poststart};
 use crate::runtime::{Console, Waits, bring_up, prepare};
+use crate::wait::Signals;
 
 /// Makes a container and runs its program. In the foreground the program's exit code, or 128 and
 /// the signal that ended it; detached, zero as soon as it runs.
@@ -21,15 +22,17 @@ pub fn run(context: &Context, request: &request::Run) -> Result<u8> {
             .context("become a child subreaper: prctl")?;
     }
     let mut console = Console::open(&request.create.console)?;
-    let waiting = bring_up(context, &request.create, &prepared, Waits::OnChannel)?;
+    // From here on a signal undoes what has been made, and when the program runs, it is the program's.
+    let signals = Signals::block()?;
+    let waiting = bring_up(context, &request.create, &prepared, Waits::OnChannel, &signals)?;
     let container = waiting.finish(context.warn, |ready| {
         ready.show(&mut console, prepared.plan.terminal())?;
         ready.start()
     })?;
-    poststart(context, container.directory, &container.state)?;
-    let code = console.wait(&container.child)?;
+    poststart(context, container.directory, &container.state, Some(&signals))?;
+    let code = console.wait(&container.child, &signals)?;
     if !detach && !request.keep {
-        destroy_by_id(context, &container.state.id)?;
+        destroy_by_id(context, &container.state.id, Some(&signals))?;
     }
     Ok(code)
 }

@@ -25,10 +25,10 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
     }
     channel.send(&Reply::Start, &[]).context("init is gone")?;
     match channel.receive().context("hear from init")? {
-        None => poststart(context, directory, &state),
+        None => poststart(context, directory, &state, None),
         Some((Event::Failed(failure), _)) => {
             if failure.stage == Stage::StartHooks {
-                destroy(directory, &state, context.warn)?;
+                destroy(directory, &state, None, context.warn)?;
             }
             Err(serve::render(&failure).into())
         }

@@ -58,7 +58,8 @@ pub fn ps(context: &Context, id: &str) -> Result<Vec<i32>> {
 
 /// Puts names for the uids in `owner`, where /etc/passwd has them.
 fn name_owners(documents: &mut [StateDocument]) {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let passwd = String::from_utf8_lossy(&passwd);
     for document in documents {
         let name = passwd.lines().find_map(|line| {
             let mut fields = line.split(':');

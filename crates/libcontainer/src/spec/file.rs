@@ -1,0 +1,39 @@
+//! Files of JSON that are read whole: regular ones, of a size that a config has.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::fs::OFlags;
+
+/// The most that is read, in bytes: the largest configs that engines write have some hundred thousand,
+/// and what is read takes several times as much memory.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// It cannot be opened or read, has too many bytes, or is no regular file: one that never ends, or
+/// waits for a writer, would hold the runtime up.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let context = || format!("read {}", path.display());
+    let file = open(path).with_context(context)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).with_context(context)?;
+    if bytes.len() as u64 > LARGEST {
+        bail!("read {}: it has more than {LARGEST} bytes, which no config needs", path.display());
+    }
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = flags.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata().context("fstat")?;
+    ensure!(!metadata.is_dir(), std::io::Error::from(std::io::ErrorKind::IsADirectory));
+    ensure!(metadata.is_file(), "it is not a regular file: give a file of JSON");
+    Ok(file)
+}
