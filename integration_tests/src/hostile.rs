@@ -5,6 +5,9 @@
 //!
 //! - `follow REPORT MARKER` follows, until it is killed, the links of every process that comes. MARKER
 //!   is the path of a file of the host that no config gives to the container.
+//! - `read REPORT ARGUMENT VARIABLE` looks, until it is killed, for ARGUMENT in the command line and for
+//!   VARIABLE in the environment of every process that comes.
+//! - `climb REPORT MARKER` tries once to leave a root that is no more than the process's.
 //! - `change REPORT` tries once to change every file that is mounted, a device or a stream of its own.
 
 use std::collections::BTreeSet;
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, setxattr, utimensat};
+use rustix::process::{chdir, chroot, fchdir};
 
 use crate::mountinfo;
 
@@ -36,14 +40,21 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     };
     let mut report = Report::open(report)?;
     match (attack.as_str(), rest) {
-        ("follow", [marker]) => follow_all(marker, &mut report),
+        ("follow", [marker]) => watch(&mut report, |pid, report| follow(pid, marker, report)),
+        ("read", [argument, variable]) => {
+            watch(&mut report, |pid, report| read(pid, [argument, variable], report))
+        }
+        ("climb", [marker]) => climb(marker, &mut report),
         ("change", []) => change_all(&mut report),
         _ => anyhow::bail!("no attack {attack}"),
     }
 }
 
-/// Follows the links of every process that comes, for ever.
-fn follow_all(marker: &str, report: &mut Report) -> anyhow::Result<()> {
+/// Attacks every process that comes, for ever.
+fn watch(
+    report: &mut Report,
+    attack: impl Fn(u32, &mut Report) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let own = std::process::id();
     report.line("attacking")?;
     loop {
@@ -52,7 +63,7 @@ fn follow_all(marker: &str, report: &mut Report) -> anyhow::Result<()> {
         let near = last.saturating_sub(16).max(1)..=last + 2;
         for pid in near.filter(|pid| *pid != own) {
             if Path::new(&format!("/proc/{pid}")).exists() {
-                follow(pid, marker, report)?;
+                attack(pid, report)?;
             }
         }
     }
@@ -83,6 +94,34 @@ fn follow(pid: u32, marker: &str, report: &mut Report) -> anyhow::Result<()> {
         report.line(&format!("reached {binary} for writing"))?;
     }
     Ok(())
+}
+
+/// Looks for an argument and a variable of whoever called the runtime.
+fn read(pid: u32, secrets: [&str; 2], report: &mut Report) -> anyhow::Result<()> {
+    for (name, secret) in ["cmdline", "environ"].iter().zip(secrets) {
+        let Ok(text) = fs::read(format!("/proc/{pid}/{name}")) else { continue };
+        report.seen(pid)?;
+        if String::from_utf8_lossy(&text).contains(secret) {
+            report.line(&format!("reached {pid} {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a directory as its root while it is outside of that, and climbs (chroot(2), "Notes").
+fn climb(marker: &str, report: &mut Report) -> anyhow::Result<()> {
+    let outside = File::open("/")?;
+    fs::create_dir("/report/below")?;
+    chroot("/report/below").context("chroot")?;
+    fchdir(&outside)?;
+    for _ in 0..64 {
+        chdir("..")?;
+    }
+    chroot(".").context("chroot")?;
+    if File::open(marker).is_ok() {
+        report.line("reached the host by chroot")?;
+    }
+    report.line("done")
 }
 
 /// Tries to change everything that may be the host's.

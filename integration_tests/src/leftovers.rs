@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::removal::mounts_below;
 use crate::view::CGROUPS;
 
-/// In the environment of every process of the runtime, with the container's id: whatever the
-/// runtime forks and forgets is found by it.
+/// In the environment of every process that calls a runtime, with the container's id: what the runtime
+/// forks and forgets is found by it, unless it has forgotten the environment itself and is in the
+/// container's cgroup.
 pub(crate) const MARK: &str = "CONTAINER_UNDER_TEST";
 
 /// How far below `/sys/fs/cgroup` a container's cgroup is looked for.
@@ -68,16 +69,15 @@ impl Traces {
         cgroups(&self.id).iter().for_each(|path| remove_cgroup(path));
     }
 
-    /// Processes in the container's cgroup or root, or that the runtime made, each with how it is
-    /// known.
+    /// Processes whose root is the container's, or that the runtime made, each with how it is known.
     fn processes(&self) -> Vec<(i32, &'static str)> {
         let root = fs::metadata(&self.rootfs).map(|root| (root.dev(), root.ino())).ok();
         let mark = format!("{MARK}={}", self.id);
-        let members = members(&self.id);
+        let confined: Vec<i32> = cgroups(&self.id).iter().flat_map(|path| members(path)).collect();
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         pids.filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            if members.contains(&pid) {
+            if confined.contains(&pid) {
                 return Some((pid, "it is in the container's cgroup"));
             }
             let its = fs::metadata(entry.path().join("root/.")).ok();
@@ -90,13 +90,6 @@ impl Traces {
         })
         .collect()
     }
-}
-
-/// The pids in the cgroups of this name.
-fn members(name: &str) -> Vec<i32> {
-    let procs = |cgroup: PathBuf| fs::read_to_string(cgroup.join("cgroup.procs")).ok();
-    let texts: Vec<String> = cgroups(name).into_iter().filter_map(procs).collect();
-    texts.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// The mountinfo of the suite, without the mounts of other tests than `id`.
@@ -115,6 +108,12 @@ pub(crate) fn without_others(mountinfo: &str, id: &str) -> String {
 pub(crate) fn command_line(pid: &str) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
+}
+
+/// The processes in a cgroup.
+fn members(cgroup: &Path) -> Vec<i32> {
+    let list = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    list.lines().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// The cgroups called `name`, in all hierarchies.

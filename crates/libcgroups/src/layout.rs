@@ -41,8 +41,7 @@ impl Layout {
     /// A line that is not as proc_pid_mountinfo(5) says.
     pub fn parse(mountinfo: impl AsRef<[u8]>, own_cgroup: impl AsRef<[u8]>) -> Result<Self, Error> {
         let own_cgroup = own_cgroup.as_ref();
-        let mounts: Vec<MountLine> =
-            lines(mountinfo.as_ref()).map(MountLine::parse).collect::<Result<_, _>>()?;
+        let mounts = MountLine::parse_all(mountinfo.as_ref())?;
         let mut layout = Self::default();
         for mount in mounts.iter().filter(|mount| mount.is_visible(&mounts)) {
             match mount.fstype {
@@ -131,16 +130,30 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
-struct MountLine<'a> {
-    id: u32,
-    parent: u32,
-    root: PathBuf,
-    mount_point: PathBuf,
-    fstype: &'a str,
+#[derive(Debug)]
+pub struct MountLine<'a> {
+    /// Its number.
+    pub id: u64,
+    /// The number of the mount that it is on.
+    pub parent: u64,
+    /// What of its filesystem it shows.
+    pub root: PathBuf,
+    /// Where it is, from the root of the process on.
+    pub mount_point: PathBuf,
+    /// The type of its filesystem.
+    pub fstype: &'a str,
     super_options: &'a str,
 }
 
 impl<'a> MountLine<'a> {
+    /// All lines: bytes, since a path may hold any.
+    ///
+    /// # Errors
+    /// A line that is not as proc_pid_mountinfo(5) says.
+    pub fn parse_all(mountinfo: &'a [u8]) -> Result<Vec<Self>, Error> {
+        lines(mountinfo).map(Self::parse).collect()
+    }
+
     fn parse(line: &'a [u8]) -> Result<Self, Error> {
         const SEPARATOR: &[u8] = b" - ";
         let parsed = (|| {
@@ -167,7 +180,7 @@ impl<'a> MountLine<'a> {
 
 /// The mount that `path` leads to. The walk starts at the mount whose parent is not in the table
 /// and crosses, in each mount, to the first one mounted on the way.
-fn top_at(path: &Path, all: &[MountLine<'_>]) -> Option<u32> {
+fn top_at(path: &Path, all: &[MountLine<'_>]) -> Option<u64> {
     let is_root = |mount: &&MountLine<'_>| !all.iter().any(|other| other.id == mount.parent);
     let on_the_way = |mount: &&MountLine<'_>| path.starts_with(&mount.mount_point);
     let nearest = |mount: &&MountLine<'_>| mount.mount_point.as_os_str().len();

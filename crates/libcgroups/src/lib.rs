@@ -20,7 +20,7 @@ mod v2;
 pub use devices::{DeviceAccess, plan_devices};
 pub use entry::Entry;
 pub use error::Error;
-pub use layout::Layout;
+pub use layout::{Layout, MountLine};
 pub use limits::{Limits, Write};
 pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
 pub use manager::CgroupManager;

@@ -95,7 +95,7 @@ mod tests {
             new: new.iter().copied().collect(),
             joined: joined
                 .iter()
-                .map(|kind| Joined { kind: *kind, path: path(), index: 0 })
+                .map(|kind| Joined { kind: *kind, path: path(), index: 0, changed_by: Vec::new() })
                 .collect(),
             ..Namespaces::default()
         }

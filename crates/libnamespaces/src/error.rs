@@ -32,6 +32,22 @@ pub enum Error {
         /// The kind wanted.
         kind: Kind,
     },
+    /// The file is the runtime's own namespace, which the container would change.
+    #[error(
+        "/linux/namespaces/{index}/path {path:?}: is the runtime's own {} namespace, which {} would \
+         change or look into; leave the path out for a new one, or give that of another",
+        kind.name(), changed_by.join(", ")
+    )]
+    Own {
+        /// Place in `linux.namespaces`.
+        index: usize,
+        /// The path.
+        path: PathBuf,
+        /// The kind.
+        kind: Kind,
+        /// JSON pointers.
+        changed_by: Vec<String>,
+    },
     /// setns(2) failed.
     #[error("join the {} namespace: setns: {errno}", kind.name())]
     Join {
@@ -91,7 +107,7 @@ impl Error {
             | Self::Call { errno, .. }
             | Self::NetworkDevice { errno, .. }
             | Self::Joiner { errno, .. } => Some(*errno),
-            Self::WrongKind { .. } | Self::JoinerLost => None,
+            Self::WrongKind { .. } | Self::Own { .. } | Self::JoinerLost => None,
         }
     }
 }

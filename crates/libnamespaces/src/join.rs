@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::setns;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
 
 use crate::{Error, Joined, Kind, KindSet, Namespaces};
@@ -18,10 +18,11 @@ pub enum NamespaceFiles {
 }
 
 impl NamespaceFiles {
-    /// Opens every joined namespace and checks its kind (ioctl_nsfs(2), `NS_GET_NSTYPE`).
+    /// Opens every joined namespace and checks its kind (ioctl_nsfs(2), `NS_GET_NSTYPE`), and that the
+    /// container would change none of the runtime's own.
     ///
     /// # Errors
-    /// A path that cannot be opened, or is not a namespace of that kind.
+    /// A path that cannot be opened, is not a namespace of that kind, or is one to keep.
     pub fn open(namespaces: &Namespaces) -> Result<Self, Error> {
         namespaces
             .joined
@@ -86,13 +87,25 @@ fn join_process(pidfd: &OwnedFd, own: KindSet, kinds: KindSet) -> Result<(), Err
 }
 
 fn open_checked(joined: &Joined) -> Result<OwnedFd, Error> {
-    let Joined { kind, path, index } = joined;
+    let Joined { kind, path, index, changed_by } = joined;
     let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Error::Open { index: *index, path: path.clone(), errno })?;
     if libsyscall::namespace::kind(file.as_fd()) != Ok(kind.flag().bits()) {
         return Err(Error::WrongKind { index: *index, path: path.clone(), kind: *kind });
     }
+    if !changed_by.is_empty() && is_own(*kind, &file)? {
+        let (path, changed_by) = (path.clone(), changed_by.clone());
+        return Err(Error::Own { index: *index, path, kind: *kind, changed_by });
+    }
     Ok(file)
+}
+
+/// Whether `file` is the namespace that this process is in: the same inode (namespaces(7)).
+fn is_own(kind: Kind, file: &OwnedFd) -> Result<bool, Error> {
+    let failed = || Error::call("compare a namespace with the runtime's own: stat");
+    let own = stat(format!("/proc/self/ns/{}", kind.proc_name())).map_err(failed())?;
+    let other = fstat(file).map_err(failed())?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn enter(kind: Kind, file: &OwnedFd) -> Result<(), Error> {

@@ -4,11 +4,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libsyscall::clone::{Cloned, ClonedChild, Flags, clone3, exit_now};
+use libsyscall::command_line::CommandLine;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::report::Report;
 use crate::{Child, Error, KindSet};
+
+/// What /proc/PID/cmdline says of a process that is not its program yet.
+const NAME: &[u8] = b"aril init";
 
 /// Which process has returned from [`Joiner::fork`].
 #[derive(Debug)]
@@ -109,6 +113,15 @@ impl Expected {
 }
 
 /// clone3(2) with namespaces and a cgroup.
+///
+/// A container sees what becomes its process before that is the program: so the child keeps nothing of
+/// the runtime's command line and environment, and a joiner's child is born without.
 pub(crate) fn clone_into(flags: Flags, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Error> {
-    clone3(flags, cgroup).map_err(Error::call("create the container's first process: clone3"))
+    let place = CommandLine::find().map_err(Error::call("find the command line: getauxval"))?;
+    let cloned = clone3(flags, cgroup);
+    let cloned = cloned.map_err(Error::call("create the container's first process: clone3"))?;
+    if let Cloned::Child(itself) = &cloned {
+        itself.forget_command_line(place, NAME);
+    }
+    Ok(cloned)
 }

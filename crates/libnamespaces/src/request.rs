@@ -30,6 +30,8 @@ pub struct Joined {
     pub path: PathBuf,
     /// Its place in `linux.namespaces`, for messages.
     pub index: usize,
+    /// JSON pointers to what would change the runtime's own namespace, if that is what `path` leads to.
+    pub changed_by: Vec<String>,
 }
 
 /// A range of ids (user_namespaces(7), "User and group ID mappings").
@@ -85,6 +87,13 @@ impl Namespaces {
     #[must_use]
     pub fn joins(&self, kind: Kind) -> bool {
         self.joined.iter().any(|joined| joined.kind == kind)
+    }
+
+    /// Notes that what `pointer` points to would change the runtime's own `kind`, were that joined.
+    pub fn note_change(&mut self, kind: Kind, pointer: impl Into<String>) {
+        if let Some(joined) = self.joined.iter_mut().find(|joined| joined.kind == kind) {
+            joined.changed_by.push(pointer.into());
+        }
     }
 
     /// The kinds that the container does not share with the runtime.

@@ -7,6 +7,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod command_line;
 pub mod descriptors;
 #[cfg(target_arch = "x86_64")]
 pub mod entry;

@@ -26,7 +26,9 @@ cases!("escapes":
     cve_2025_31133_linked_null, cve_2025_52881_fake_sysctl,
     cve_2026_30892_user, cve_2026_30892_empty_user, cve_2026_41579_linked_dev,
     cve_2026_41579_linked_dev_without_mount, cve_2026_88265_linked_null_streams, cve_2026_88265_null_streams_of_exec,
-    cve_2026_115521_linked_proc_self_fd, host_propagation_is_untouched, links_in_dev,
+    cve_2026_115521_linked_proc_self_fd, host_propagation_is_untouched, links_in_dev, another_procfs,
+    another_procfs_without_pivot_root, another_procfs_without_pivot_root_in_a_user_namespace,
+    another_procfs_without_a_mount_namespace,
 );
 
 fn names(directory: &Path) -> anyhow::Result<usize> {
@@ -410,5 +412,47 @@ fn links_in_dev(container: &mut Container) -> Test {
     container.mount(json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts" }));
     let _ = container.run()?;
     same!(names(&container.victim)?, 0);
+    Ok(())
+}
+
+/// Mounts views of the kernel in a new user namespace: without masks, if the kernel finds such views in
+/// the mount namespace already (fs/namespace.c, `mount_too_revealing`).
+const MOUNT_VIEWS: &str = "unshare -mrpfn sh -c 'echo inside; \
+    mount -t proc none /proc && echo procfs; mount -t sysfs none /sys && echo sysfs; \
+    : >> /proc/sys/kernel/core_pattern && echo reached'";
+
+/// What the attack has printed.
+fn mount_views(container: &mut Container, flags: &[&str]) -> anyhow::Result<Vec<String>> {
+    // Who maps root of a user namespace must have it (user_namespaces(7)).
+    config::allow_capabilities(&mut container.config, &["CAP_SETFCAP"]);
+    container.script(MOUNT_VIEWS);
+    let output = container.run_with(flags)?;
+    Ok(output.lines().into_iter().map(str::to_owned).collect())
+}
+
+fn another_procfs(container: &mut Container) -> Test {
+    same!(mount_views(container, &[])?, ["inside"]);
+    Ok(())
+}
+
+fn another_procfs_without_pivot_root(container: &mut Container) -> Test {
+    same!(mount_views(container, &["--no-pivot"])?, ["inside"]);
+    Ok(())
+}
+
+fn another_procfs_without_pivot_root_in_a_user_namespace(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    same!(mount_views(container, &["--no-pivot"])?, ["inside"]);
+    Ok(())
+}
+
+/// Whose root is not that of its mount namespace makes no user namespace (kernel/user_namespace.c).
+fn another_procfs_without_a_mount_namespace(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "mount", None);
+    container.config["mounts"] = json!([]);
+    container.config["linux"]["maskedPaths"] = json!([]);
+    container.config["linux"]["readonlyPaths"] = json!([]);
+    container.set("/root/readonly", json!(false));
+    same!(mount_views(container, &[])?, [""; 0]);
     Ok(())
 }

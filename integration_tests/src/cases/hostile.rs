@@ -23,6 +23,9 @@ cases!("hostile":
     cve_2016_9962_exec_in_a_user_namespace, nodes_of_the_host, nodes_of_the_host_for_docker,
     nodes_of_the_host_for_podman, nodes_of_the_host_in_roots_user_namespace,
     nodes_of_the_host_by_exec, nodes_of_the_host_by_exec_without_null,
+    callers_secrets_by_init, callers_secrets_by_init_in_a_user_namespace,
+    callers_secrets_by_init_in_a_joined_pid_namespace, callers_secrets_by_exec,
+    climbing_without_pivot_root,
 );
 
 /// How often the host works on the container while it attacks.
@@ -72,7 +75,8 @@ fn attacked(container: &mut Container, flags: &[&str], work: impl Fn(&Container)
     container.runtime(&["kill", &container.id, "KILL"])?.success()?;
     let lines = report()?;
     let reached: Vec<_> = lines.lines().filter(|line| line.starts_with("reached")).collect();
-    ensure!(reached.is_empty(), "the host was reached: {reached:?}");
+    let shown = reached.get(..reached.len().min(5));
+    ensure!(reached.is_empty(), "the host was reached {} times: {shown:?}", reached.len());
     Ok(())
 }
 
@@ -263,4 +267,81 @@ fn nodes_of_the_host_by_exec_without_null(container: &mut Container) -> Test {
     let script = "chmod 0601 /proc/self/fd/0 /proc/self/fd/1; touch /proc/self/fd/2";
     with_null_streams(container, &["exec", &container.id, "sh", "-c", script])?;
     nodes.unchanged()
+}
+
+/// A variable of whoever calls the runtime.
+const SECRET: &str = "SECRET_OF_THE_CALLER";
+
+/// Calls the runtime with the secret in its environment.
+fn with_secret(container: &Container, args: &[&str]) -> Test {
+    let mut command = container.command(args);
+    command.env(SECRET, "hidden");
+    container.finish_command(command, Stdio::null())?.success()?;
+    Ok(())
+}
+
+/// While it waits for `start`, init shows neither the arguments nor the environment of its runtime.
+fn callers_secrets_by_init(container: &mut Container) -> Test {
+    config::allow_capabilities(&mut container.config, &["CAP_SYS_PTRACE"]);
+    container.save()?;
+    with_secret(container, &["create", "--bundle", &container.bundle(), &container.id])?;
+    // In a user namespace nobody may read the second.
+    let script = "cat /proc/1/cmdline; cat /proc/1/environ 2> /dev/null || id -u";
+    let text = container.exec(&["sh", "-c", script])?.success()?.stdout;
+    for secret in [SECRET, container.bundle().as_str(), &container.id] {
+        ensure!(!text.contains(secret), "{secret} is seen");
+    }
+    ensure!(text.contains("init"), "nothing is seen");
+    Ok(())
+}
+
+fn callers_secrets_by_init_in_a_user_namespace(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    callers_secrets_by_init(container)
+}
+
+/// Makes the program read the command line and the environment of every process that it sees.
+fn make_reader(container: &mut Container, argument: &str) -> Test {
+    make_hostile(container)?;
+    let args = json!(["/hostile", hostile::FLAG, "read", "/report/lines", argument, SECRET]);
+    container.set("/process/args", args);
+    Ok(())
+}
+
+/// In a pod init is seen from its birth on.
+fn callers_secrets_by_init_in_a_joined_pid_namespace(container: &mut Container) -> Test {
+    let bundle = container.bundle();
+    make_reader(container, &bundle)?;
+    attacked(container, &[], |container| {
+        let path = format!("/proc/{}/ns/pid", container.pid()?);
+        let mut config = container.config.clone();
+        config::namespace(&mut config, "pid", Some(&path));
+        fs::write(container.directory.join("config.json"), config.to_string())?;
+        let other = format!("{}-2", container.id);
+        with_secret(container, &["create", "--bundle", &bundle, &other])?;
+        container.runtime(&["delete", "--force", &other])?.success()?;
+        Ok(())
+    })
+}
+
+fn callers_secrets_by_exec(container: &mut Container) -> Test {
+    make_reader(container, "password")?;
+    attacked(container, &[], |container| {
+        let flags = ["exec", "--env", "LOGIN=password", &container.id];
+        with_secret(container, &[&flags[..], &BRIEF].concat())
+    })
+}
+
+/// The root of the mount namespace is the container's, below which nothing is.
+fn climbing_without_pivot_root(container: &mut Container) -> Test {
+    add_hostile(container)?;
+    let marker = container.victim.join("marker");
+    fs::write(&marker, "of the host")?;
+    let marker = marker.display().to_string();
+    let args = json!(["/hostile", hostile::FLAG, "climb", "/report/lines", marker]);
+    container.set("/process/args", args);
+    config::allow_capabilities(&mut container.config, &["CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT"]);
+    container.run_with(&["--no-pivot"])?.success()?;
+    same!(fs::read_to_string(container.directory.join("report/lines"))?, "done\n");
+    Ok(())
 }

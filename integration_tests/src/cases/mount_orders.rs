@@ -38,9 +38,9 @@ const SOURCES: [Source; 7] = [
 /// All orders of three of them.
 fn triples() -> impl Iterator<Item = [&'static Source; 3]> {
     let all = || SOURCES.iter();
-    all().flat_map(move |a| all().flat_map(move |b| all().map(move |c| [a, b, c]))).filter(
-        |[a, b, c]| a.name != b.name && b.name != c.name && a.name != c.name,
-    )
+    all()
+        .flat_map(move |a| all().flat_map(move |b| all().map(move |c| [a, b, c])))
+        .filter(|[a, b, c]| a.name != b.name && b.name != c.name && a.name != c.name)
 }
 
 /// What is seen of each: its name, unless a later mount is there or above.
@@ -66,7 +66,11 @@ fn three_of_seven(container: &mut Container) -> Test {
     for (number, triple) in triples().enumerate() {
         for (source, seen) in triple.iter().zip(expected(triple)) {
             let path = container.directory.join(format!("{number}/{}", source.name));
-            fs::create_dir_all(if source.is_file { path.with_file_name("") } else { path.clone() })?;
+            fs::create_dir_all(if source.is_file {
+                path.with_file_name("")
+            } else {
+                path.clone()
+            })?;
             let name = if source.is_file { path.clone() } else { path.join("name") };
             fs::write(name, source.name)?;
             let place = format!("/{number}{}", source.destination);

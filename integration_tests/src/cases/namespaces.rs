@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{Test, cases, same};
-use crate::command::wait_until;
+use crate::command::{called_by, wait_until};
 use crate::config;
 use crate::container::Container;
 use crate::leftovers::mountinfo_around;
@@ -20,6 +20,9 @@ cases!("namespaces":
     network_has_only_loopback, user_with_mappings, user_with_many_mappings, user_devices,
     user_files_are_mapped, user_of_the_program, user_alone, user_joined, hostname, domainname,
     hostname_in_a_joined_namespace, pid_is_one, host_names_are_untouched, no_mount_namespace,
+    own_ones_are_joined, hostname_in_its_own, domainname_in_its_own, sysctl_of_its_own_network,
+    sysctl_of_its_own_ipc, devices_for_its_own_network, mounts_in_its_own, cgroups_in_its_own,
+    user_of_its_own,
 );
 
 fn inode(pid: impl std::fmt::Display, kind: &str) -> anyhow::Result<String> {
@@ -307,4 +310,93 @@ fn no_mount_namespace(container: &mut Container) -> Test {
     let _ = container.run()?;
     same!(mountinfo_around(&container.id)?, before);
     Ok(())
+}
+
+/// A namespace that a path leads to may be the runtime's own, and is shared then as if it were not
+/// listed.
+fn own_ones_are_joined(container: &mut Container) -> Test {
+    let kinds =
+        [("uts", "uts"), ("network", "net"), ("ipc", "ipc"), ("pid", "pid"), ("cgroup", "cgroup")];
+    for (kind, file) in kinds {
+        let path = format!("/proc/self/ns/{file}");
+        config::namespace(&mut container.config, kind, Some(&path));
+    }
+    container.remove("/hostname");
+    config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    container.start_idle()?;
+    for (_, file) in kinds {
+        same!(inode(container.pid()?, file)?, inode("self", file)?);
+    }
+    container.delete_force()
+}
+
+/// Runs the runtime in namespaces of its own, which are the host's then, with a container that joins
+/// the `kind` among them by the path `/proc/NAME`. It is refused, since what `pointer` points to would
+/// change the host: `probe` prints the same before and after.
+fn its_own(container: &Container, name: [&str; 2], pointer: &str, probe: &str) -> Test {
+    let [kind, path] = name;
+    let path = format!("/proc/{path}");
+    let mut config = container.config.clone();
+    config::namespace(&mut config, kind, Some(&path));
+    fs::write(container.directory.join("config.json"), config.to_string())?;
+    let bundle = container.bundle();
+    let create = container.command(&["create", "--bundle", &bundle, &container.id]);
+    let script = "before=$(eval $0); \"$@\"; code=$?; [ \"$(eval $0)\" = \"$before\" ] || echo changed; exit $code";
+    let mut host = Command::new("unshare");
+    host.args(["--uts", "--net", "--ipc", "--mount", "sh", "-c", script, probe]);
+    let output = container.finish_command(called_by(host, &create), Stdio::null())?;
+    ensure!(output.stdout.is_empty(), "the host was {}", output.stdout);
+    container.refused(&output, &["/linux/namespaces/5/path", &path, pointer])
+}
+
+fn hostname_in_its_own(container: &mut Container) -> Test {
+    its_own(container, ["uts", "self/ns/uts"], "/hostname", "hostname")
+}
+
+/// By another name, and with two properties.
+fn domainname_in_its_own(container: &mut Container) -> Test {
+    container.remove("/hostname");
+    let probe = "cat /proc/sys/kernel/domainname";
+    container.set("/domainname", json!("example.org"));
+    its_own(container, ["uts", "thread-self/ns/uts"], "/domainname", probe)?;
+    container.remove("/domainname");
+    container.set("/linux/sysctl", json!({ "kernel.domainname": "example.org" }));
+    let pointer = "/linux/sysctl/kernel.domainname";
+    its_own(container, ["uts", "self/ns/uts"], pointer, probe)
+}
+
+fn sysctl_of_its_own_network(container: &mut Container) -> Test {
+    container.set("/linux/sysctl", json!({ "net.ipv4.ip_default_ttl": "77" }));
+    let (pointer, probe) =
+        ("/linux/sysctl/net.ipv4.ip_default_ttl", "cat /proc/sys/net/ipv4/ip_default_ttl");
+    its_own(container, ["network", "self/ns/net"], pointer, probe)
+}
+
+fn sysctl_of_its_own_ipc(container: &mut Container) -> Test {
+    container.set("/linux/sysctl", json!({ "kernel/shmmni": "77" }));
+    let pointer = "/linux/sysctl/kernel~1shmmni";
+    its_own(container, ["ipc", "self/ns/ipc"], pointer, "cat /proc/sys/kernel/shmmni")
+}
+
+fn devices_for_its_own_network(container: &mut Container) -> Test {
+    container.set("/linux/netDevices", json!({ "lo": { "name": "other" } }));
+    its_own(container, ["network", "self/ns/net"], "/linux/netDevices", "cat /proc/net/dev")
+}
+
+fn mounts_in_its_own(container: &mut Container) -> Test {
+    its_own(container, ["mount", "self/ns/mnt"], "/root/path", "cat /proc/self/mountinfo")
+}
+
+/// The container would see all cgroups of the host.
+fn cgroups_in_its_own(container: &mut Container) -> Test {
+    its_own(container, ["cgroup", "self/ns/cgroup"], "/mounts/6", "true")
+}
+
+/// The kernel does not join it (setns(2)).
+fn user_of_its_own(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    container.remove("/linux/uidMappings");
+    container.remove("/linux/gidMappings");
+    config::namespace(&mut container.config, "user", Some("/proc/self/ns/user"));
+    container.create_refused(&["/linux/namespaces/6/path", "/proc/self/ns/user", "/process"])
 }

@@ -91,7 +91,8 @@ impl KernelView {
     }
 }
 
-fn mount_id(fd: impl AsFd) -> anyhow::Result<u64> {
+/// The number of the mount that `fd` is in, as in /proc/self/mountinfo.
+pub(super) fn mount_id(fd: impl AsFd) -> anyhow::Result<u64> {
     let status = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).context("statx")?;
     Ok(status.stx_mnt_id)
 }

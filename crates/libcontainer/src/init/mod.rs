@@ -6,6 +6,7 @@ mod copy_up;
 mod devices;
 mod exec;
 mod failure;
+mod host_mounts;
 mod identity;
 mod kernel_views;
 mod mounts;

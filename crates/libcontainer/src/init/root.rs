@@ -12,6 +12,7 @@ use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
 };
 
+use super::host_mounts;
 use crate::mount::{attach, open_directory_itself};
 use crate::plan::ContainerPath;
 
@@ -100,10 +101,12 @@ impl Root {
     }
 
     /// The same where pivot_root(2) cannot be used, as on the initial ramfs: the root covers the
-    /// host's, which stays below. Who joins the mount namespace gets the upper one (setns(2)).
+    /// host's, which stays below without what was mounted there. Who joins the mount namespace gets the
+    /// upper one (setns(2)).
     pub(crate) fn cover(&self) -> anyhow::Result<()> {
         move_mount(&self.fd, c"", rustix::fs::CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .context("move the root filesystem to /: move_mount")?;
+        host_mounts::remove(self).context("remove the host's mounts")?;
         self.enter()
     }
 

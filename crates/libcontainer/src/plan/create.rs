@@ -36,7 +36,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     let Given { spec, linux, host, request, bundle } = *given;
     version::check(spec.version(), found);
     unsupported::refuse(spec, linux, found);
-    let namespaces = namespaces::plan(linux, found);
+    let mut namespaces = namespaces::plan(linux, found);
+    namespaces::note_changes(spec, linux, &mut namespaces);
     check_privilege(&namespaces, host, found);
     let mounts = mounts::plan(given, &namespaces, found);
     let process = plan_process(given, &namespaces, found);

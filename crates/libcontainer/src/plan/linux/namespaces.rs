@@ -1,9 +1,9 @@
 //! `linux.namespaces` and the offsets of clocks.
 
 use libnamespaces::{Clock, Joined, Kind, Namespaces, TimeOffset};
-use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset, Spec};
 
-use super::mappings;
+use super::{mappings, sysctl};
 use crate::plan::Violations;
 use crate::spec::token;
 
@@ -25,7 +25,8 @@ pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Namespaces {
             Some(path) => {
                 let section = "config-linux.md, \"Namespaces\"";
                 found.absolute(&format!("{pointer}/path"), path, section);
-                namespaces.joined.push(Joined { kind, path: path.to_owned(), index });
+                let (path, changed_by) = (path.to_owned(), Vec::new());
+                namespaces.joined.push(Joined { kind, path, index, changed_by });
             }
         }
     }
@@ -33,6 +34,31 @@ pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Namespaces {
     mappings::plan(linux, &mut namespaces, found);
     namespaces.time_offsets = time_offsets(linux, &namespaces, found);
     namespaces
+}
+
+/// Notes what would change a joined namespace, which may turn out to be the runtime's own when it is
+/// opened: a path says nothing about what it leads to.
+pub(crate) fn note_changes(spec: &Spec, linux: &Linux, namespaces: &mut Namespaces) {
+    for (pointer, name) in [("/hostname", spec.hostname()), ("/domainname", spec.domainname())] {
+        if name.as_ref().is_some_and(|name| !name.is_empty()) {
+            namespaces.note_change(Kind::Uts, pointer);
+        }
+    }
+    for (kind, pointer) in sysctl::changes(linux) {
+        namespaces.note_change(kind, pointer);
+    }
+    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        namespaces.note_change(Kind::Network, "/linux/netDevices");
+    }
+    // Cgroups are seen from the root of the namespace on.
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        if matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2")) {
+            namespaces.note_change(Kind::Cgroup, format!("/mounts/{index}"));
+        }
+    }
+    namespaces.note_change(Kind::Mount, "/root/path");
+    // setns(2) refuses it, in fewer words.
+    namespaces.note_change(Kind::User, "/process");
 }
 
 const fn kind_of(name: LinuxNamespaceType) -> Kind {

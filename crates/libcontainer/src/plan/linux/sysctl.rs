@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use libnamespaces::{Kind, Namespaces};
+use oci_spec::runtime::Linux;
 
 use crate::plan::{Given, Violations};
 use crate::spec::token;
@@ -60,6 +61,16 @@ pub(crate) fn plan(
         }
     }
     all.into_iter().map(|(path, value)| Sysctl { path, value }).collect()
+}
+
+/// Which kinds of namespace `linux.sysctl` changes, each with the JSON pointer to what does, sorted.
+pub(super) fn changes(linux: &Linux) -> Vec<(Kind, String)> {
+    let keys = linux.sysctl().iter().flatten().map(|(key, _)| key);
+    let change =
+        |key: &String| Some((kind_of(&path_of(key))?, format!("/linux/sysctl/{}", token(key))));
+    let mut changes: Vec<_> = keys.filter_map(change).collect();
+    changes.sort();
+    changes
 }
 
 /// The path below /proc/sys. As in sysctl(8), the first separator tells which of `.` and `/` is
