@@ -13,6 +13,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // First of all: whatever is opened later is not the caller's.
     let inherited = libcontainer::request::inherited();
+    // Before anything that takes room.
+    if let Err(error) = libcontainer::accept_callers_limits() {
+        return fail(&format!("{error:#}"), false);
+    }
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let cli = match arguments::parse(&arguments) {
         Ok(cli) => cli,

@@ -23,6 +23,7 @@ mod wait;
 pub use error::{Error, ErrorKind, Result};
 pub use libviolation::{Class, Violation};
 pub use request::Context;
+pub use runtime::callers_limits::accept as accept_callers_limits;
 pub use runtime::own_binary::protect as protect_own_binary;
 pub use spec::default_spec;
 pub use state::{StateDocument, Status};

@@ -46,6 +46,16 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     Ok(())
 }
 
+/// Ignores `signal` from now on (`SIG_IGN`).
+///
+/// # Errors
+/// That of signal(2): there is no such signal, or it cannot be ignored.
+pub fn ignore(signal: i32) -> Result<()> {
+    // SAFETY: no handler is installed.
+    let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    if before == libc::SIG_ERR { Err(Errno::INVAL) } else { Ok(()) }
+}
+
 /// Whether this process ignores `signal` (`SIG_IGN`).
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use crate::suite::Case;
 mod bad_input;
 mod bundles;
 mod bytes;
+mod callers_limits;
 mod capabilities;
 mod cgroups;
 mod commands;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Case> {
         bad_input::CASES,
         bundles::CASES,
         bytes::CASES,
+        callers_limits::CASES,
         capabilities::CASES,
         cgroups::CASES,
         commands::CASES,

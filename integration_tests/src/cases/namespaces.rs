@@ -18,7 +18,7 @@ cases!("namespaces":
     ipc_is_joined, uts_is_joined, pid_is_joined, cgroup_is_joined, all_are_joined,
     a_path_of_another_kind, a_path_that_is_missing, a_path_that_is_no_namespace, wrong_paths_are_named, loopback_is_up,
     network_has_only_loopback, user_with_mappings, user_with_many_mappings, user_devices,
-    user_files_are_mapped, user_of_the_program, user_alone, user_joined, hostname, domainname,
+    user_files_are_mapped, user_without_root, user_of_the_program, user_alone, user_joined, hostname, domainname,
     hostname_in_a_joined_namespace, pid_is_one, host_names_are_untouched, no_mount_namespace,
     own_ones_are_joined, hostname_in_its_own, domainname_in_its_own, sysctl_of_its_own_network,
     sysctl_of_its_own_ipc, devices_for_its_own_network, mounts_in_its_own, cgroups_in_its_own,
@@ -223,6 +223,20 @@ fn user_files_are_mapped(container: &mut Container) -> Test {
     same!(container.run_script(script)?.success()?.lines(), ["0:0", "0:0", "65534:65534"]);
     let file = fs::metadata(container.rootfs().join("mine"))?;
     same!((file.uid(), file.gid()), (100_000, 100_000));
+    Ok(())
+}
+
+/// Init makes the container as root of the namespace.
+fn user_without_root(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    let mappings = json!([{ "containerID": 1000, "hostID": 100_000, "size": 1 }]);
+    for pointer in ["/linux/uidMappings", "/linux/gidMappings"] {
+        let before = container.config.pointer(pointer).cloned();
+        container.set(pointer, mappings.clone());
+        container.create_refused(&[pointer, "containerID 0"])?;
+        container.set(pointer, json!(before));
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! it waits for.
 
 mod bring_up;
+pub(crate) mod callers_limits;
 mod console;
 pub(crate) mod end;
 mod foreground;

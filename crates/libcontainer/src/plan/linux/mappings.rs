@@ -21,6 +21,8 @@ pub(crate) fn plan(linux: &Linux, namespaces: &mut Namespaces, found: &mut Viola
     };
     let uid_mappings = read("/linux/uidMappings", linux.uid_mappings(), found);
     let gid_mappings = read("/linux/gidMappings", linux.gid_mappings(), found);
+    check_root("/linux/uidMappings", &uid_mappings, found);
+    check_root("/linux/gidMappings", &gid_mappings, found);
     (namespaces.uid_mappings, namespaces.gid_mappings) = (uid_mappings, gid_mappings);
 }
 
@@ -34,6 +36,14 @@ fn check_presence(pointer: &str, count: usize, namespaces: &Namespaces, found: &
         found.add(pointer, format!("{count} entries"), rule, fix);
     } else if count > 0 && namespaces.joins(Kind::User) {
         found.warn(format!("{pointer}: the user namespace that is joined keeps its own mappings"));
+    }
+}
+
+/// Init makes the container as root of its user namespace, whoever the program's user is.
+fn check_root(pointer: &str, mappings: &[IdMapping], found: &mut Violations) {
+    if !maps(mappings, 0) {
+        let rule = "the container is made by root of its user namespace, who is nobody there";
+        found.add(pointer, format!("{} ranges", mappings.len()), rule, "map containerID 0, too");
     }
 }
 

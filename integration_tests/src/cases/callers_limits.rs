@@ -1,0 +1,61 @@
+//! Limits of whoever calls the runtime: what it cannot do fails, and nothing stays.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+
+use super::{Test, cases};
+use crate::command::{Output, called_by};
+use crate::container::Container;
+
+cases!("callers_limits": file_size, open_files, stack);
+
+/// Creates a container with a limit of the shell's (`ulimit`).
+fn create_with_limit(container: &Container, limit: &str) -> anyhow::Result<Output> {
+    container.save()?;
+    let create = container.command(&["create", "--bundle", &container.bundle(), &container.id]);
+    let mut shell = Command::new("sh");
+    let script = format!("ulimit {limit}; exec env --default-signal=XFSZ \"$@\"");
+    shell.args(["-c", &script, "sh"]);
+    container.finish_command(called_by(shell, &create), Stdio::null())
+}
+
+/// It is made, or fails with a message, whatever the limit is.
+fn is_made_or_fails(container: &mut Container, letter: char, limits: &[u32]) -> Test {
+    for limit in limits {
+        let output = create_with_limit(container, &format!("-{letter} {limit}"))?;
+        let ended = output.code == 0 || (output.code == 1 && !output.message().is_empty());
+        ensure!(ended, "{limit}: exit code {}: {}", output.code, output.message());
+        if output.code == 0 {
+            container.delete_force()?;
+        }
+        container.nothing_left().with_context(|| format!("{limit}: {}", output.message()))?;
+    }
+    Ok(())
+}
+
+/// SIGXFSZ would end it in the middle of a file (setrlimit(2)).
+fn file_size(container: &mut Container) -> Test {
+    // What it says goes to a file, too.
+    let output = create_with_limit(container, "-f 0")?;
+    ensure!(output.code == 1, "exit code {}: {}", output.code, output.message());
+    container.nothing_left()?;
+    is_made_or_fails(container, 'f', &[1, 2, 4, 8, 16])
+}
+
+fn open_files(container: &mut Container) -> Test {
+    is_made_or_fails(container, 'n', &[8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48])
+}
+
+/// A stack that is too small ends a program at any moment.
+fn stack(container: &mut Container) -> Test {
+    is_made_or_fails(container, 's', &[32, 64, 96, 128, 256, 512, 1023])?;
+    // The deepest that is read.
+    let mut deep = json!(1);
+    for _ in 0..100 {
+        deep = json!({ "deep": [deep] });
+    }
+    container.set("/linux/deep", deep);
+    is_made_or_fails(container, 's', &[512, 1024])
+}
