@@ -1,11 +1,14 @@
 //! What is left of a container that should be gone.
 
+use std::ffi::CString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::removal::mounts_below;
@@ -18,6 +21,8 @@ pub(crate) const MARK: &str = "CONTAINER_UNDER_TEST";
 
 /// How far below `/sys/fs/cgroup` a container's cgroup is looked for.
 const DEPTH: usize = 6;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// How long processes that were killed may take to go.
 const GRACE: Duration = Duration::from_secs(1);
@@ -142,6 +147,38 @@ fn directories(directory: &Path) -> Vec<PathBuf> {
 
 /// Removes a cgroup and those below it, as far as they are empty.
 pub(crate) fn remove_cgroup(path: &Path) {
-    directories(path).iter().for_each(|path| remove_cgroup(path));
+    let _ = remove_below(path);
     let _ = fs::remove_dir(path);
+}
+
+/// Goes by descriptor, since a container can make paths that are too long for any call.
+fn remove_below(path: &Path) -> anyhow::Result<()> {
+    let mut current = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
+    let mut levels = vec![children(&current)?];
+    let mut names = Vec::new();
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.pop() {
+            current = rustix::fs::openat(&current, &name, DIRECTORY, Mode::empty())?;
+            levels.push(children(&current)?);
+            names.push(name);
+            continue;
+        }
+        levels.pop();
+        let Some(name) = names.pop() else { break };
+        current = rustix::fs::openat(&current, "..", DIRECTORY, Mode::empty())?;
+        let _ = rustix::fs::unlinkat(&current, &name, AtFlags::REMOVEDIR);
+    }
+    Ok(())
+}
+
+fn children(directory: &OwnedFd) -> anyhow::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::walk::Left;
+
 /// Why a cgroup could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -45,6 +47,26 @@ pub enum Error {
         /// How many processes.
         count: usize,
     },
+    /// Another container is taking the cgroup at this moment.
+    #[error("container's cgroup {} is being taken for another container; choose another linux.cgroupsPath", path.display())]
+    Taken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The cgroup was there before, and cannot be told from another container's.
+    #[error("container's cgroup {} exists and takes no extended attribute, so it could be another's later; remove it or choose another linux.cgroupsPath", path.display())]
+    NoMark {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The cgroup, or some below it, cannot be removed.
+    #[error("cgroup {} cannot be removed: {what}", path.display())]
+    NotRemoved {
+        /// The directory.
+        path: PathBuf,
+        /// What is in the way.
+        what: String,
+    },
     /// The cgroup is frozen, and so would the container be.
     #[error("container's cgroup {} unexpectedly frozen; thaw it or choose another linux.cgroupsPath", path.display())]
     Frozen {
@@ -73,6 +95,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// `directory` stays, since `left` is below it, or else since a process is in it.
+    pub(crate) fn not_removed(directory: &Path, left: Option<Left>) -> Self {
+        let what = match left {
+            None => format!("rmdir: {}", Errno::BUSY),
+            Some(Left { count, name, depth, errno }) => format!(
+                "{count} cgroup(s) are left below it, such as {name:?}, {depth} level(s) down: rmdir: {errno}"
+            ),
+        };
+        Self::NotRemoved { path: directory.to_owned(), what }
+    }
+
     /// For `map_err`: `call` on `path` failed.
     pub(crate) fn call(call: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
         let path = path.to_owned();

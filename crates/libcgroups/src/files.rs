@@ -1,15 +1,15 @@
 //! Files and directories of a hierarchy.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::io::Errno;
 
-use crate::Error;
 use crate::limits::Write;
+use crate::{Error, walk};
 
 /// Permissions of a new cgroup.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -71,48 +71,29 @@ pub(crate) fn make(directory: &Path) -> Result<bool, Error> {
     }
 }
 
-/// The cgroups below `directory`, nearest first.
-fn children(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
-}
-
-/// The processes in `directory` and below it.
-pub(crate) fn pids(directory: &Path) -> Result<Vec<i32>, Error> {
-    let text = match read(&directory.join("cgroup.procs")) {
-        Err(Error::Call { errno: Errno::NOENT | Errno::NODEV, .. }) => return Ok(Vec::new()),
-        // A threaded cgroup lists its processes above.
-        Err(Error::Call { errno: Errno::OPNOTSUPP, .. }) => String::new(),
-        result => result?,
-    };
-    let mut pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
-    for child in children(directory) {
-        pids.extend(self::pids(&child)?);
-    }
-    Ok(pids)
-}
-
-/// Removes `directory` and everything below it. What is gone already is fine.
+/// Removes `directory` and everything below it, as far as it can be. What is gone already is fine;
+/// what has processes that are dying is waited for.
 pub(crate) fn remove(directory: &Path) -> Result<(), Error> {
-    match rustix::fs::rmdir(directory) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::BUSY) => {}
-        Err(errno) => return Err(Error::call("rmdir", directory)(errno)),
-    }
-    for child in children(directory) {
-        remove(&child)?;
-    }
     let deadline = Instant::now() + REMOVAL;
-    loop {
-        match rustix::fs::rmdir(directory) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY) if Instant::now() < deadline => wait_for_change(directory),
-            Err(errno) => return Err(Error::call("rmdir", directory)(errno)),
+    while !remove_empty(directory)? {
+        let left = walk::remove_below(directory)?;
+        if remove_empty(directory)? {
+            break;
         }
+        if Instant::now() >= deadline {
+            return Err(Error::not_removed(directory, left));
+        }
+        wait_for_change(directory);
+    }
+    Ok(())
+}
+
+/// Removes `directory` unless a process or a cgroup is in it; whether it is gone.
+pub(crate) fn remove_empty(directory: &Path) -> Result<bool, Error> {
+    match rustix::fs::rmdir(directory) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::BUSY) => Ok(false),
+        Err(errno) => Err(Error::call("rmdir", directory)(errno)),
     }
 }
 

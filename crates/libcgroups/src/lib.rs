@@ -2,7 +2,8 @@
 //!
 //! [`Layout`] is what the machine has, [`Location`] who manages the container's cgroup in it and
 //! where that is, [`Limits`] and [`DeviceAccess`] what its resources come to: all of them are pure.
-//! [`manager()`] does what they say, behind one trait, and [`Entry`] leads a process in.
+//! [`manager()`] does what they say, behind one trait; a [`Mark`] tells whose the cgroup at a path is, and
+//! [`Entry`] leads a process in.
 
 mod devices;
 mod entry;
@@ -11,11 +12,14 @@ mod files;
 mod layout;
 mod limits;
 mod location;
+mod making;
 mod manager;
+mod mark;
 mod processes;
 mod resources;
 mod v1;
 mod v2;
+mod walk;
 
 pub use devices::{DeviceAccess, plan_devices};
 pub use entry::Entry;
@@ -24,6 +28,7 @@ pub use layout::{Layout, MountLine};
 pub use limits::{Limits, Write};
 pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
 pub use manager::CgroupManager;
+pub use mark::{Bearer, Mark, Owner};
 pub use resources::plan_limits;
 
 /// The manager that `location` names.

@@ -1,14 +1,33 @@
 //! One trait for every kind of hierarchy.
 
+use std::path::Path;
+
+use crate::mark::{self, Bearer, Mark, Owner};
 use crate::{DeviceAccess, Error, Limits};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
-    /// Makes the cgroup in every hierarchy, or in none.
+    /// The directory that is marked, in the hierarchy whose processes are read and killed.
+    fn home(&self) -> Option<&Path>;
+    /// Makes the cgroup in every hierarchy, or in none, and marks it as that of the container `id`.
     ///
     /// # Errors
     /// It exists and is in use or frozen, or a system call failed.
-    fn create(&self) -> Result<(), Error>;
+    fn create(&self, id: &str, mark: &mut Mark) -> Result<(), Error>;
+    /// Whose mark it has, if it is there and has one.
+    ///
+    /// # Errors
+    /// The mark cannot be read.
+    fn bearer(&self) -> Result<Option<Bearer>, Error> {
+        self.home().map_or(Ok(None), mark::read)
+    }
+    /// Whose it is, seen from the container of `mark`.
+    ///
+    /// # Errors
+    /// The mark cannot be read.
+    fn owner(&self, mark: &Mark) -> Result<Owner, Error> {
+        self.home().map_or(Ok(Owner::Unknown), |home| mark.owner(home))
+    }
     /// Sets the limits.
     ///
     /// # Errors
@@ -29,13 +48,19 @@ pub trait CgroupManager: std::fmt::Debug {
     /// # Errors
     /// The cgroup does not thaw.
     fn thaw(&self) -> Result<(), Error>;
+    /// Lets every process in it and below go on, whoever stopped it: one that the v1 freezer holds
+    /// does not die of `SIGKILL`. A cgroup that is gone has none.
+    ///
+    /// # Errors
+    /// The cgroups below cannot be gone through.
+    fn thaw_all(&self) -> Result<(), Error>;
     /// Whether it is frozen.
     ///
     /// # Errors
     /// The state cannot be read.
     fn is_frozen(&self) -> Result<bool, Error>;
-    /// Sends `SIGKILL` to every process in it and below, those that are being forked too. A
-    /// cgroup that is gone has none.
+    /// Sends `SIGKILL` to every process in it and below, those that are being forked too, and lets
+    /// them die. A cgroup that is gone has none.
     ///
     /// # Errors
     /// The processes cannot be read or killed.
@@ -45,10 +70,15 @@ pub trait CgroupManager: std::fmt::Debug {
     /// # Errors
     /// They cannot be read.
     fn pids(&self) -> Result<Vec<i32>, Error>;
-    /// Removes it, with what is below, from every hierarchy; what is gone already is fine. Its
-    /// processes are dead or dying.
+    /// Removes it, with what is below, from every hierarchy, as far as it can be; what is gone
+    /// already is fine. Its processes are dead or dying.
     ///
     /// # Errors
-    /// It stays in use.
+    /// The first that stays in use.
     fn remove(&self) -> Result<(), Error>;
+    /// Removes it from the hierarchies where nothing is in it; whether all of it is gone.
+    ///
+    /// # Errors
+    /// Those of rmdir(2).
+    fn remove_empty(&self) -> Result<bool, Error>;
 }

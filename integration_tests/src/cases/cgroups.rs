@@ -25,7 +25,7 @@ cases!("cgroups":
 );
 
 /// The directories of a process's cgroups, one for each hierarchy.
-fn directories(pid: i64) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn directories(pid: i64) -> anyhow::Result<Vec<PathBuf>> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let directories = text.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);

@@ -7,6 +7,8 @@ mod bundles;
 mod bytes;
 mod callers_limits;
 mod capabilities;
+mod cgroup_marks;
+mod cgroup_trees;
 mod cgroups;
 mod commands;
 mod descriptors;
@@ -49,6 +51,8 @@ pub(crate) fn all() -> Vec<Case> {
         bytes::CASES,
         callers_limits::CASES,
         capabilities::CASES,
+        cgroup_marks::CASES,
+        cgroup_trees::CASES,
         cgroups::CASES,
         commands::CASES,
         descriptors::CASES,

@@ -85,7 +85,7 @@ fn cut_at_every_fiftieth_byte(container: &mut Container) -> Test {
     for cut in (0..length).step_by(50) {
         let damage = |whole: &str| {
             let at = |name: &str| whole.find(name).with_context(|| format!("no {name}"));
-            let (init, cgroup) = (cut >= at(r#","cgroup""#)?, cut >= at(r#","namespaces""#)?);
+            let (init, cgroup) = (cut >= at(r#","mark""#)?, cut >= at(r#","namespaces""#)?);
             let hooks = cut >= at(r#","process""#)?;
             Ok(Damaged { text: whole[..cut].to_owned(), init, cgroup, hooks })
         };

@@ -7,8 +7,9 @@ use rustix::io::Errno;
 
 use crate::limits::{Hierarchy, Write};
 use crate::location::{Directories, LegacyLocation};
-use crate::processes::{kill_each, refuse_used};
-use crate::{CgroupManager, DeviceAccess, Error, Limits, files, v2};
+use crate::making::Making;
+use crate::processes::kill_each;
+use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, files, v2, walk};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -35,14 +36,16 @@ impl Manager {
         Ok(freezer.directory.join("freezer.state"))
     }
 
-    /// Makes it in every hierarchy, and says which directories are `new`.
-    fn make_all<'a>(&'a self, new: &mut Vec<&'a Path>) -> Result<(), Error> {
+    /// Makes it in every hierarchy, first where it is marked: nobody else takes it from then on.
+    fn make_all<'a>(
+        &'a self,
+        making: &mut Making<'a>,
+        id: &str,
+        mark: &mut Mark,
+    ) -> Result<(), Error> {
+        making.mark_home(id, mark)?;
         for one in &self.legacy {
-            if files::make(&one.directory)? {
-                new.push(&one.directory);
-            } else {
-                refuse_used(&one.directory, &files::pids(&one.directory)?)?;
-            }
+            making.make(&one.directory)?;
             if one.controllers.iter().any(|name| name == "cpuset") {
                 inherit_cpuset(&one.mount_point, &one.directory)?;
             }
@@ -50,7 +53,7 @@ impl Manager {
         if self.is_frozen()? {
             return Err(Error::Frozen { path: self.freezer()? });
         }
-        self.unified.create()
+        self.unified.set_up(making)
     }
 
     /// Does those of `writes` that are for v1.
@@ -66,14 +69,19 @@ impl Manager {
 }
 
 impl CgroupManager for Manager {
-    fn create(&self) -> Result<(), Error> {
-        let mut new = Vec::new();
-        let made = self.make_all(&mut new);
+    /// The v2 one, which a process enters at its clone and which can kill all at once; else the
+    /// freezer's.
+    fn home(&self) -> Option<&Path> {
+        let legacy = self.with("freezer").or_else(|| self.legacy.first());
+        self.unified.directory().or_else(|| legacy.map(|one| one.directory.as_path()))
+    }
+
+    fn create(&self, id: &str, mark: &mut Mark) -> Result<(), Error> {
+        let Some(home) = self.home() else { return Ok(()) };
+        let mut making = Making::of(home);
+        let made = self.make_all(&mut making, id, mark);
         if made.is_err() {
-            // What was there already is somebody's.
-            for directory in new {
-                let _ = files::remove(directory);
-            }
+            making.undo(mark);
         }
         made
     }
@@ -112,6 +120,11 @@ impl CgroupManager for Manager {
         files::write(&file, "THAWED").map_err(Error::call("write", &file))
     }
 
+    fn thaw_all(&self) -> Result<(), Error> {
+        let freezer = self.with("freezer");
+        freezer.map_or(Ok(()), |one| walk::write(&one.directory, c"freezer.state", "THAWED"))
+    }
+
     fn is_frozen(&self) -> Result<bool, Error> {
         let Ok(file) = self.freezer() else { return Ok(false) };
         match files::read(&file) {
@@ -123,24 +136,31 @@ impl CgroupManager for Manager {
 
     fn kill(&self) -> Result<(), Error> {
         if !self.unified.kill_at_once() {
-            let frozen = self.freeze().is_ok();
+            // Frozen processes fork no others.
+            let _ = self.freeze();
             kill_each(&self.pids()?);
-            return if frozen { self.thaw() } else { Ok(()) };
         }
-        // A process that the v1 freezer holds dies when it is let go.
-        if self.is_frozen()? { self.thaw() } else { Ok(()) }
+        self.thaw_all()
     }
 
     fn pids(&self) -> Result<Vec<i32>, Error> {
-        let one = self.with("freezer").or_else(|| self.legacy.first());
-        one.map_or_else(|| self.unified.pids(), |one| files::pids(&one.directory))
+        self.home().map_or_else(|| Ok(Vec::new()), walk::pids)
     }
 
     fn remove(&self) -> Result<(), Error> {
+        let mut removed = Ok(());
         for one in &self.legacy {
-            files::remove(&one.directory)?;
+            removed = removed.and(files::remove(&one.directory));
         }
-        self.unified.remove()
+        removed.and(self.unified.remove())
+    }
+
+    fn remove_empty(&self) -> Result<bool, Error> {
+        let mut gone = self.unified.remove_empty()?;
+        for one in &self.legacy {
+            gone &= files::remove_empty(&one.directory)?;
+        }
+        Ok(gone)
     }
 }
 

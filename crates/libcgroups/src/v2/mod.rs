@@ -10,8 +10,9 @@ use rustix::io::Errno;
 
 use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
-use crate::processes::{kill_each, refuse_used};
-use crate::{CgroupManager, DeviceAccess, Error, Limits, files};
+use crate::making::Making;
+use crate::processes::kill_each;
+use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, files, walk};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ impl Manager {
         Self { location }
     }
 
-    fn directory(&self) -> Option<&Path> {
+    pub(crate) fn directory(&self) -> Option<&Path> {
         self.location.as_ref().map(|location| location.directory.as_path())
     }
 
@@ -36,6 +37,17 @@ impl Manager {
         self.directory().is_some_and(|directory| {
             matches!(files::write(&directory.join("cgroup.kill"), "1"), Ok(()))
         })
+    }
+
+    /// Makes ready what `making` has made.
+    pub(crate) fn set_up(&self, making: &Making<'_>) -> Result<(), Error> {
+        let Some(UnifiedLocation { mount_point, directory }) = &self.location else {
+            return Ok(());
+        };
+        if !making.is_new(directory) && is_frozen(directory)? {
+            return Err(Error::Frozen { path: directory.clone() });
+        }
+        enable_controllers(mount_point, directory)
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), Error> {
@@ -47,22 +59,18 @@ impl Manager {
 }
 
 impl CgroupManager for Manager {
-    fn create(&self) -> Result<(), Error> {
-        let Some(UnifiedLocation { mount_point, directory }) = &self.location else {
-            return Ok(());
-        };
-        let new = files::make(directory)?;
-        if !new {
-            refuse_used(directory, &files::pids(directory)?)?;
-            if is_frozen(directory)? {
-                return Err(Error::Frozen { path: directory.clone() });
-            }
+    fn home(&self) -> Option<&Path> {
+        self.directory()
+    }
+
+    fn create(&self, id: &str, mark: &mut Mark) -> Result<(), Error> {
+        let Some(home) = self.directory() else { return Ok(()) };
+        let mut making = Making::of(home);
+        let made = making.mark_home(id, mark).and_then(|()| self.set_up(&making));
+        if made.is_err() {
+            making.undo(mark);
         }
-        let enabled = enable_controllers(mount_point, directory);
-        if enabled.is_err() && new {
-            let _ = files::remove(directory);
-        }
-        enabled
+        made
     }
 
     fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {
@@ -95,6 +103,10 @@ impl CgroupManager for Manager {
         self.set_frozen(false)
     }
 
+    fn thaw_all(&self) -> Result<(), Error> {
+        self.directory().map_or(Ok(()), |directory| walk::write(directory, c"cgroup.freeze", "0"))
+    }
+
     fn is_frozen(&self) -> Result<bool, Error> {
         self.directory().map_or(Ok(false), is_frozen)
     }
@@ -106,16 +118,20 @@ impl CgroupManager for Manager {
         }
         // Frozen processes fork no others; a killed one dies frozen or not.
         let _ = self.freeze();
-        kill_each(&files::pids(directory)?);
-        self.thaw()
+        kill_each(&walk::pids(directory)?);
+        self.thaw_all()
     }
 
     fn pids(&self) -> Result<Vec<i32>, Error> {
-        self.directory().map_or_else(|| Ok(Vec::new()), files::pids)
+        self.directory().map_or_else(|| Ok(Vec::new()), walk::pids)
     }
 
     fn remove(&self) -> Result<(), Error> {
         self.directory().map_or(Ok(()), files::remove)
+    }
+
+    fn remove_empty(&self) -> Result<bool, Error> {
+        self.directory().map_or(Ok(true), files::remove_empty)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
+use anyhow::Context as _;
+use libcgroups::Mark;
 use libnamespaces::{Child, Spawned, spawn};
 
 use super::pending::Pending;
@@ -14,9 +16,9 @@ use crate::init::{self, Init};
 use crate::plan::Plan;
 use crate::protocol;
 use crate::request::{self, Context};
-use crate::state::{InitProcess, LockedDirectory, State, StateDirectory};
+use crate::state::{InitProcess, LockedDirectory, State, StateDirectory, is_living};
 use crate::wait::Signals;
-use crate::{Result, start_socket};
+use crate::{Error, ErrorKind, Result, start_socket};
 
 /// What init waits for when it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +85,11 @@ pub(crate) fn bring_up<'a>(
     signals: &'a Signals,
 ) -> Result<Waiting<'a>> {
     let plan = &prepared.plan;
-    let mut state = State::new(plan, prepared.owner, prepared.process.clone());
+    let mark = Mark::new().map_err(anyhow::Error::new)?;
+    let mut state = State::new(plan, prepared.owner, prepared.process.clone(), mark);
     // The directory comes first: making it is what takes the id, for good or not at all.
     let mut pending = Pending::of_container(StateDirectory::claim(context, &plan.id)?);
+    refuse_living(context, plan)?;
     // The intent is saved before anything else is made, so that `delete --force` finds whatever a
     // killed runtime leaves.
     pending.directory()?.save(&state)?;
@@ -119,7 +123,7 @@ fn apply<'a>(
 ) -> anyhow::Result<Served<'a>> {
     // The cgroup exists before the process, and every way in leads into one that does: no process is
     // ever outside of its limits.
-    make_cgroup(pending, plan)?;
+    make_cgroup(pending, plan, state)?;
     // The socket exists before init, which inherits it; nobody is let in before init says so.
     let start = match waits {
         Waits::ForStart => Some(start_socket::listen(pending.directory()?)?),
@@ -158,12 +162,31 @@ fn apply<'a>(
     Ok(Served { line, master })
 }
 
+/// A cgroup without processes, which is not refused for these, may be another container's: one that is
+/// being made has none yet, and processes can be moved.
+fn refuse_living(context: &Context, plan: &Plan) -> Result<()> {
+    let manager = libcgroups::manager(&plan.cgroup);
+    match manager.bearer()? {
+        Some(bearer) if manager.pids()?.is_empty() && is_living(context, &bearer)? => {
+            Err(Error::new(
+                ErrorKind::Status,
+                format!(
+                    "container's cgroup is that of container {:?}; choose another linux.cgroupsPath",
+                    bearer.id
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the cgroup and sets what it limits while it is empty: some limits can only be set then,
 /// and a program that starts under a limit cannot have passed it.
-fn make_cgroup(pending: &mut Pending, plan: &Plan) -> anyhow::Result<()> {
+fn make_cgroup(pending: &mut Pending, plan: &Plan, state: &mut State) -> anyhow::Result<()> {
     let manager = libcgroups::manager(&plan.cgroup);
-    manager.create()?;
-    pending.own_cgroup(libcgroups::manager(&plan.cgroup));
+    let mark = state.mark.as_mut().context("the container has no mark")?;
+    manager.create(&plan.id, mark)?;
+    pending.own_cgroup(libcgroups::manager(&plan.cgroup), mark.clone());
     manager.apply_limits(&plan.limits)?;
     Ok(manager.apply_devices(&plan.device_access)?)
 }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use libcgroups::Owner;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::hooks::{self, Setting};
@@ -23,8 +24,16 @@ pub(crate) fn destroy(
     signals: Option<&Signals>,
     warn: fn(&str),
 ) -> Result<()> {
-    kill_all(state)?;
-    libcgroups::manager(&state.cgroup).remove()?;
+    let manager = libcgroups::manager(&state.cgroup);
+    let left = match kill_all(state)? {
+        Owner::Own => manager.remove().map(|()| None)?,
+        Owner::Unknown if manager.remove_empty()? => None,
+        Owner::Unknown => Some("it is in use, and nothing marks it as this container's"),
+        Owner::Another => Some("it has the mark of another container"),
+    };
+    if let Some(why) = left {
+        warn(&format!("container {}: the cgroup of its path is left: {why}", state.id));
+    }
     directory.remove()?;
     poststop(state, signals, warn);
     Ok(())
@@ -38,22 +47,26 @@ pub(crate) fn poststop(state: &State, signals: Option<&Signals>, warn: fn(&str))
     hooks::run_all(&state.hooks.poststop, setting, warn);
 }
 
-/// Kills init, and waits for its end; and everything in the container's cgroup.
-pub(crate) fn kill_all(state: &State) -> Result<()> {
-    let manager = libcgroups::manager(&state.cgroup);
+/// Kills init, and waits for its end; and everything in the container's cgroup, if it is its own.
+pub(crate) fn kill_all(state: &State) -> Result<Owner> {
+    let owner = state.cgroup_owner()?;
+    let kill_others = || match owner {
+        Owner::Own => libcgroups::manager(&state.cgroup).kill(),
+        Owner::Unknown | Owner::Another => Ok(()),
+    };
     if let Some(init) = state.init
         && let Ok(pidfd) = init.open()
     {
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        manager.kill()?;
+        kill_others()?;
         if !wait::until_readable(pidfd.as_fd(), Some(Instant::now() + DEATH)).context("poll")? {
             let text = format!("the container's init (pid {}) does not die of SIGKILL", init.pid);
             return Err(Error::new(ErrorKind::System, text));
         }
     } else {
-        manager.kill()?;
+        kill_others()?;
     }
-    Ok(())
+    Ok(owner)
 }
 
 /// Runs the poststart hooks, which may ask for the container; a failure stops it and takes it away.
@@ -72,15 +85,21 @@ pub(crate) fn poststart(
     let setting =
         Setting { state: &document, directory: Some(&state.bundle), signals, confine: None };
     hooks::run(&state.hooks.poststart, setting).or_else(|failed| {
-        destroy_by_id(context, &state.id, signals)?;
+        destroy_if_there(context, state, signals)?;
         Err(failed.into())
     })
 }
 
-/// Ends and removes a container that somebody may have deleted meanwhile.
-pub(crate) fn destroy_by_id(context: &Context, id: &str, signals: Option<&Signals>) -> Result<()> {
-    match state::load_to_change(context, id) {
+/// Ends and removes a container that somebody may have deleted meanwhile, and whose id may be that of
+/// another one since.
+pub(crate) fn destroy_if_there(
+    context: &Context,
+    known: &State,
+    signals: Option<&Signals>,
+) -> Result<()> {
+    match state::load_to_change(context, &known.id) {
         Err(Error { kind: ErrorKind::NotFound, .. }) => Ok(()),
+        Ok((_, state)) if !state.is_of(known) => Ok(()),
         Ok((directory, state)) => destroy(directory, &state, signals, context.warn),
         Err(error) => Err(error),
     }

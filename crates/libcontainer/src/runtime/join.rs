@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Context as _;
-use libcgroups::Entry;
+use libcgroups::{Entry, Owner};
 use libnamespaces::{Child, Expected, Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 
@@ -17,7 +17,7 @@ use crate::protocol::Event;
 use crate::request;
 use crate::state::{InitProcess, State};
 use crate::wait::Signals;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Spawns the process in all the container's namespaces and its cgroup, and serves it until it is
 /// ready. In it this does not return.
@@ -35,6 +35,10 @@ pub(crate) fn join<'a>(
     // process's if it still lives then.
     let target = state.init.ok_or_else(Error::not_running)?;
     let pidfd = target.open()?;
+    if state.cgroup_owner()? == Owner::Another {
+        let text = "exec failed: the container's cgroup is another container's by now";
+        return Err(Error::new(ErrorKind::Status, text));
+    }
     let entry = Entry::open(&plan.cgroup)?;
     let kinds = plan.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };

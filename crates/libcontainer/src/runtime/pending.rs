@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use libcgroups::CgroupManager;
+use libcgroups::{CgroupManager, Mark, Owner};
 use libnamespaces::{Child, MovedDevices};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -18,7 +18,7 @@ use crate::wait;
 /// making; [`Pending::keep_container`] and [`Pending::keep_process`] keep.
 pub(crate) struct Pending {
     directory: Option<LockedDirectory>,
-    cgroup: Option<Box<dyn CgroupManager>>,
+    cgroup: Option<(Box<dyn CgroupManager>, Mark)>,
     child: Option<Child>,
     network_devices: Option<MovedDevices>,
     pid_file: Option<PathBuf>,
@@ -55,9 +55,9 @@ impl Pending {
         self.directory.as_ref().context("the state directory is gone")
     }
 
-    /// From now on also the cgroup of `manager`.
-    pub(crate) fn own_cgroup(&mut self, manager: Box<dyn CgroupManager>) {
-        self.cgroup = Some(manager);
+    /// From now on also the cgroup of `manager`, as long as it has this mark.
+    pub(crate) fn own_cgroup(&mut self, manager: Box<dyn CgroupManager>, mark: Mark) {
+        self.cgroup = Some((manager, mark));
     }
 
     /// From now on also the process.
@@ -128,7 +128,9 @@ impl Drop for Pending {
         }
         // The namespace lives on until they have left it.
         drop(self.network_devices.take());
-        if let Some(cgroup) = self.cgroup.take() {
+        if let Some((cgroup, mark)) = self.cgroup.take()
+            && let Ok(Owner::Own) = cgroup.owner(&mark)
+        {
             let _ = cgroup.kill();
             let _ = cgroup.remove();
         }

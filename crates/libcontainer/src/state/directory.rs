@@ -1,6 +1,6 @@
 //! A container's directory: it claims the id, and holds `state.json`.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -155,12 +155,17 @@ impl StateDirectory {
     }
 
     fn read(&self) -> anyhow::Result<Option<Vec<u8>>> {
-        let path = self.path.join(FILE);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
-        }
+        // By descriptor: the path may be another container's by now.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let failed = || format!("read {}", self.path.join(FILE).display());
+        let fd = match rustix::fs::openat(&self.fd, FILE, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno).with_context(failed),
+        };
+        let mut bytes = Vec::new();
+        std::fs::File::from(fd).read_to_end(&mut bytes).with_context(failed)?;
+        Ok(Some(bytes))
     }
 
     /// Whether the file `name` is there.
@@ -196,8 +201,14 @@ impl LockedDirectory {
         }
     }
 
-    /// Removes the directory and frees the id.
+    /// Removes the directory and frees the id; what is removed already is fine, whoever has the id
+    /// since.
     pub(crate) fn remove(self) -> anyhow::Result<()> {
+        let own = rustix::fs::fstat(&self.fd).context("stat the state directory")?;
+        let there = rustix::fs::stat(&self.path);
+        if !there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)) {
+            return Ok(());
+        }
         match std::fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("remove {}", self.path.display()))

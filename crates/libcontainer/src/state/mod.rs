@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use libcgroups::Location;
+use libcgroups::{Location, Mark};
 use libnamespaces::KindSet;
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +13,14 @@ use crate::plan::{Confinement, Hooks, Plan};
 mod directory;
 mod document;
 mod init_process;
+mod own_cgroup;
 mod remains;
 
 pub(crate) use directory::{LockedDirectory, StateDirectory, load, load_to_change};
 use document::SpecState;
 pub use document::StateDocument;
 pub(crate) use init_process::InitProcess;
+pub(crate) use own_cgroup::is_living;
 pub(crate) use remains::Remains;
 
 /// The socket at which a created container's init waits to be started.
@@ -42,7 +44,9 @@ pub(crate) struct State {
     /// The container's first process; null until it exists.
     #[serde(deserialize_with = "Option::deserialize")]
     pub init: Option<InitProcess>,
-    /// Its cgroups, resolved.
+    /// What tells it and its cgroup from another container of the same id or path.
+    pub mark: Option<Mark>,
+    /// Its cgroups, resolved. Read by [`State::own_cgroup`]: a path may be another container's.
     pub cgroup: Location,
     /// Read by [`State::namespaces`].
     namespaces: Option<KindSet>,
@@ -109,12 +113,14 @@ impl State {
         plan: &Plan,
         owner: u32,
         process: Option<oci_spec::runtime::Process>,
+        mark: Mark,
     ) -> Self {
         let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now());
         Self {
             version: VERSION,
             id: plan.id.clone(),
             init: None,
+            mark: Some(mark),
             cgroup: plan.cgroup.clone(),
             namespaces: Some(plan.namespaces.kinds()),
             confinement: Some(plan.confinement.clone()),

@@ -35,6 +35,7 @@ impl Remains {
             version: VERSION,
             id: id.to_owned(),
             init: init.flatten(),
+            mark: fields.take("mark"),
             cgroup: cgroup.unwrap_or(Location::Nobody),
             namespaces: fields.take("namespaces"),
             confinement: fields.take("confinement"),
@@ -106,6 +107,7 @@ mod tests {
             "version": 1,
             "id": "c1",
             "init": {"pid": 5, "startTime": 7},
+            "mark": {"token": "0123456789abcdef0123456789abcdef", "inode": 9},
             "cgroup": {"files": {"legacy": [], "unified": {
                 "mountPoint": "/sys/fs/cgroup", "directory": "/sys/fs/cgroup/c1"}}},
             "namespaces": ["pid", "mount"],
@@ -146,10 +148,10 @@ mod tests {
     #[test]
     fn what_is_whole_before_a_cut_is_kept() {
         let text = text();
-        let init = text.find(r#","cgroup""#).unwrap();
+        let init = text.find(r#","mark""#).unwrap();
         let cgroup = text.find(r#","namespaces""#).unwrap();
         let hooks = text.find(r#","process""#).unwrap();
-        assert!(cgroup < 250, "{text}");
+        assert!(cgroup < 330, "{text}");
         for cut in 0..text.len() {
             let remains = Remains::of(&text.as_bytes()[..cut], "c1");
             let kept = InitProcess { pid: 5, start_time: 7 };

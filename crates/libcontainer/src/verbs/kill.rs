@@ -26,6 +26,8 @@ pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
         _ => return Err(Error::not_running()),
     };
     let pidfd = init.open()?;
+    // Asked while init lives, which may be the proof.
+    let own_cgroup = if signal == KILL { state.own_cgroup()? } else { None };
     match libsyscall::signal::send(std::os::fd::AsFd::as_fd(&pidfd), signal) {
         Ok(()) => {}
         Err(Errno::SRCH) => return Err(Error::not_running()),
@@ -39,18 +41,16 @@ pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
         return Ok(());
     }
     // Without a pid namespace of its own the others outlive the first process.
-    let manager = libcgroups::manager(&state.cgroup);
-    if !state.namespaces().is_ok_and(|kinds| kinds.contains(Kind::Pid)) {
-        manager.kill()?;
+    let shares_pids = !state.namespaces().is_ok_and(|kinds| kinds.contains(Kind::Pid));
+    match own_cgroup {
+        Some(cgroup) if shares_pids => Ok(cgroup.kill()?),
+        Some(cgroup) => Ok(cgroup.thaw_all().context("thaw, so that a frozen process can die")?),
+        None => Ok(()),
     }
-    if status == Status::Paused {
-        manager.thaw().context("thaw, so that the frozen process can die")?;
-    }
-    Ok(())
 }
 
 fn signal_all(state: &State, signal: i32) -> Result<()> {
-    let manager = libcgroups::manager(&state.cgroup);
+    let Some(manager) = state.own_cgroup()? else { return Ok(()) };
     if signal == KILL {
         return Ok(manager.kill()?);
     }

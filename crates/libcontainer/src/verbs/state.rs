@@ -53,7 +53,8 @@ pub fn list(context: &Context) -> Result<Vec<StateDocument>> {
 /// No such container, or its cgroup cannot be read.
 pub fn ps(context: &Context, id: &str) -> Result<Vec<i32>> {
     let (_, state) = state::load(context, id)?;
-    libcgroups::manager(&state.cgroup).pids().map_err(Error::from)
+    let cgroup = state.own_cgroup()?;
+    cgroup.map_or_else(|| Ok(Vec::new()), |cgroup| cgroup.pids()).map_err(Error::from)
 }
 
 /// Puts names for the uids in `owner`, where /etc/passwd has them.

@@ -1,0 +1,54 @@
+//! What has been made of a cgroup, and the undoing of it.
+
+use std::path::Path;
+
+use crate::processes::refuse_used;
+use crate::{Error, Mark, files, walk};
+
+/// The directories of a cgroup that are being made.
+#[derive(Debug)]
+pub(crate) struct Making<'a> {
+    /// The one that is marked.
+    home: &'a Path,
+    new: Vec<&'a Path>,
+}
+
+impl<'a> Making<'a> {
+    /// Of nothing yet.
+    pub(crate) const fn of(home: &'a Path) -> Self {
+        Self { home, new: Vec::new() }
+    }
+
+    /// Makes the home, and marks it as that of the container `id`.
+    pub(crate) fn mark_home(&mut self, id: &str, mark: &mut Mark) -> Result<(), Error> {
+        self.make(self.home)?;
+        mark.put(id, self.home, self.is_new(self.home))
+    }
+
+    /// Makes `directory`, or takes one in which there is nobody.
+    pub(crate) fn make(&mut self, directory: &'a Path) -> Result<(), Error> {
+        if self.is_new(directory) {
+            return Ok(());
+        }
+        if files::make(directory)? {
+            self.new.push(directory);
+            return Ok(());
+        }
+        refuse_used(directory, &walk::pids(directory)?)
+    }
+
+    /// Whether `directory` was not there before.
+    pub(crate) fn is_new(&self, directory: &Path) -> bool {
+        self.new.contains(&directory)
+    }
+
+    /// Removes what is new. What was there already is somebody's, and has this mark no more.
+    pub(crate) fn undo(&self, mark: &Mark) {
+        if !self.is_new(self.home) {
+            mark.withdraw(self.home);
+        }
+        for directory in &self.new {
+            let _ = files::remove(directory);
+        }
+    }
+}

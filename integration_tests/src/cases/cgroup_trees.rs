@@ -1,0 +1,139 @@
+//! What a container with a writable cgroup mount makes below its cgroup: none of it keeps the container
+//! from being killed and deleted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+
+use super::{Test, cases, same};
+use crate::command::wait_until;
+use crate::container::Container;
+use crate::leftovers::{cgroups, remove_cgroup};
+use crate::skip::Skip;
+use crate::view::{CGROUPS, Layout, layout};
+
+cases!("cgroup_trees":
+    a_deep_tree_of_a_stopped_one, a_deep_tree_of_a_running_one, a_wide_tree,
+    init_frozen_below_is_killed, init_frozen_below_is_deleted, what_stays_is_named,
+);
+
+/// The directory of the container's cgroup inside, in the hierarchy that can freeze.
+fn inside() -> anyhow::Result<&'static str> {
+    Ok(if layout()? == Layout::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/freezer" })
+}
+
+/// The same directory outside.
+fn outside(container: &Container) -> anyhow::Result<PathBuf> {
+    let hierarchy = if layout()? == Layout::V2 { "" } else { "freezer" };
+    let directory = Path::new(CGROUPS).join(hierarchy);
+    let found = cgroups(&container.id).into_iter().find(|path| path.starts_with(&directory));
+    found.context("the container has no cgroup")
+}
+
+/// Starts `script` in its cgroup's directory, where it can write, and waits until it has said "made".
+fn start(container: &mut Container, script: &str) -> Test {
+    crate::config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    container
+        .mount(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" }));
+    container.set("/root/readonly", json!(false));
+    let inside = inside()?;
+    container.start_script(&format!("cd {inside} && {script}"))?;
+    container.wait_for_file("rootfs/made")?;
+    Ok(())
+}
+
+/// 1100 levels in a path of 5500 bytes: more than descriptors are allowed (1024), and than a path may have
+/// (PATH_MAX, 4096).
+const DEEP: &str = "path=$(yes deep | head -n 550 | tr '\\n' /) && \
+                    for turn in 1 2; do mkdir -p $path && cd -P $path 2>/dev/null; done; echo made >/made";
+
+fn a_deep_tree_of_a_stopped_one(container: &mut Container) -> Test {
+    start(container, DEEP)?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
+    container.nothing_left()
+}
+
+fn a_deep_tree_of_a_running_one(container: &mut Container) -> Test {
+    // With a process on the ground.
+    start(container, &format!("{DEEP}; sleep 100 & echo $! > cgroup.procs; wait"))?;
+    wait_until("two processes", || Ok(container.pids()?.len() == 2))?;
+    container.delete_force()
+}
+
+fn a_wide_tree(container: &mut Container) -> Test {
+    start(container, "seq 1500 | xargs mkdir; echo made >/made; sleep 100")?;
+    container.delete_force()
+}
+
+/// Starts a container that moves its init into a cgroup below its own and freezes that.
+fn freeze_below(container: &mut Container) -> Test {
+    let (file, value) = match layout()? {
+        Layout::V2 => ("cgroup.freeze", "1"),
+        Layout::V1 | Layout::Hybrid => ("freezer.state", "FROZEN"),
+    };
+    let script = format!(
+        "mkdir -p a/b && echo 1 > a/b/cgroup.procs; echo made >/made; echo {value} > a/b/{file}; sleep 100"
+    );
+    start(container, &script)?;
+    let below = outside(container)?.join("a/b").join(file);
+    wait_until("frozen", || Ok(fs::read_to_string(&below)?.trim() == value))
+}
+
+/// Whatever the runtime has done, nothing stays frozen.
+fn thaw_below(directory: &Path) {
+    let _ = fs::write(directory.join("a/b/freezer.state"), "THAWED");
+}
+
+fn init_frozen_below_is_killed(container: &mut Container) -> Test {
+    freeze_below(container)?;
+    let directory = outside(container)?;
+    let killed = container.runtime(&["kill", &container.id, "KILL"]);
+    let stopped = container.wait_for("stopped");
+    thaw_below(&directory);
+    killed?.success()?;
+    stopped?;
+    container.verb("delete")?.success()?;
+    container.nothing_left()
+}
+
+fn init_frozen_below_is_deleted(container: &mut Container) -> Test {
+    freeze_below(container)?;
+    let directory = outside(container)?;
+    let deleted = container.runtime(&["delete", "--force", &container.id]);
+    thaw_below(&directory);
+    deleted?.success()?;
+    container.nothing_left()
+}
+
+/// A process of others is below the cgroup in one hierarchy: all else goes, and then that too.
+fn what_stays_is_named(container: &mut Container) -> Test {
+    if layout()? == Layout::V2 {
+        return Err(Skip("all that is in the one hierarchy is killed".to_owned()).into());
+    }
+    container.start_script("true")?;
+    container.wait_for("stopped")?;
+    let all = cgroups(&container.id);
+    let first = all.iter().find(|path| path.starts_with("/sys/fs/cgroup/blkio"));
+    let first = first.ok_or_else(|| Skip("this view has no blkio controller".to_owned()))?;
+    let below = first.join("a/b");
+    fs::create_dir_all(&below)?;
+    let mut process = Command::new("sleep").arg("100").stdin(Stdio::null()).spawn()?;
+    let entered = fs::write(below.join("cgroup.procs"), process.id().to_string());
+    let deleted = container.verb("delete");
+    let left = cgroups(&container.id);
+    let lives = process.try_wait()?.is_none();
+    process.kill()?;
+    process.wait()?;
+    let again = container.verb("delete");
+    left.iter().for_each(|directory| remove_cgroup(directory));
+    entered?;
+    ensure!(lives, "a process of others is killed");
+    deleted?.fails(1, &["blkio", "\"b\", 2 level(s) down"])?;
+    same!(left, std::slice::from_ref(first));
+    again?.success()?;
+    container.nothing_left()
+}
