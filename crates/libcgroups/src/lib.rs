@@ -28,7 +28,7 @@ pub use layout::{Layout, MountLine};
 pub use limits::{Limits, Write};
 pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
 pub use manager::CgroupManager;
-pub use mark::{Bearer, Mark, Owner};
+pub use mark::{Bearer, Mark, Owner, Taker};
 pub use resources::plan_limits;
 
 /// The manager that `location` names.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::mark::Taker;
 use crate::processes::refuse_used;
 use crate::{Error, Mark, files, walk};
 
@@ -19,10 +20,10 @@ impl<'a> Making<'a> {
         Self { home, new: Vec::new() }
     }
 
-    /// Makes the home, and marks it as that of the container `id`.
-    pub(crate) fn mark_home(&mut self, id: &str, mark: &mut Mark) -> Result<(), Error> {
+    /// Makes the home, and marks it as the taker's.
+    pub(crate) fn mark_home(&mut self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error> {
         self.make(self.home)?;
-        mark.put(id, self.home, self.is_new(self.home))
+        mark.put(taker, self.home, self.is_new(self.home))
     }
 
     /// Makes `directory`, or takes one in which there is nobody.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use crate::mark::{self, Bearer, Mark, Owner};
+use crate::mark::{self, Bearer, Mark, Owner, Taker};
 use crate::{DeviceAccess, Error, Limits};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
     /// The directory that is marked, in the hierarchy whose processes are read and killed.
     fn home(&self) -> Option<&Path>;
-    /// Makes the cgroup in every hierarchy, or in none, and marks it as that of the container `id`.
+    /// Makes the cgroup in every hierarchy, or in none, and marks it as the taker's.
     ///
     /// # Errors
-    /// It exists and is in use or frozen, or a system call failed.
-    fn create(&self, id: &str, mark: &mut Mark) -> Result<(), Error>;
+    /// It exists and is in use, frozen or just being taken by another, or a system call failed.
+    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error>;
     /// Whose mark it has, if it is there and has one.
     ///
     /// # Errors

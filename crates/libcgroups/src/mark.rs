@@ -39,6 +39,15 @@ pub struct Bearer {
     pub id: String,
 }
 
+/// Who takes a cgroup.
+#[derive(Clone, Copy, Debug)]
+pub struct Taker<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Whose mark it may have, being the mark of a container that lives no more.
+    pub from: Option<&'a Bearer>,
+}
+
 /// Whose a cgroup is, as far as a container can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -71,15 +80,23 @@ impl Mark {
         self.token == bearer.token
     }
 
-    /// Marks `directory` as the container `id`'s. Where the kernel refuses marks, a new directory is
-    /// known by its inode number alone; one that was there, and so may be another's too, is refused.
-    pub(crate) fn put(&mut self, id: &str, directory: &Path, new: bool) -> Result<(), Error> {
+    /// Marks `directory` as that of `taker`. Where the kernel refuses marks, a new directory is known
+    /// by its inode number alone; one that was there, and so may be another's too, is refused.
+    pub(crate) fn put(
+        &mut self,
+        taker: Taker<'_>,
+        directory: &Path,
+        new: bool,
+    ) -> Result<(), Error> {
         let stat = rustix::fs::stat(directory).map_err(Error::call("stat", directory))?;
         self.inode = Some(stat.st_ino);
-        let marked = !new && read(directory)?.is_some();
         // Of two that take it at once, one does.
-        let flags = if marked { XattrFlags::empty() } else { XattrFlags::CREATE };
-        let value = format!("{} {id}", self.token);
+        if !new && read(directory)?.as_ref() != taker.from {
+            return Err(Error::Taken { path: directory.to_owned() });
+        }
+        let replaces = !new && taker.from.is_some();
+        let flags = if replaces { XattrFlags::empty() } else { XattrFlags::CREATE };
+        let value = format!("{} {}", self.token, taker.id);
         for name in NAMES {
             match rustix::fs::setxattr(directory, name, value.as_bytes(), flags) {
                 Ok(()) => return Ok(()),
@@ -150,7 +167,7 @@ impl Bearer {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bearer, Mark, Owner};
+    use super::{Bearer, Mark, Owner, Taker};
 
     #[test]
     fn no_two_marks_are_the_same() {
@@ -192,8 +209,9 @@ mod tests {
     fn where_marks_are_refused_only_what_is_new_is_known() {
         let proc = std::path::Path::new("/proc/self");
         let mut mark = Mark::new().unwrap();
-        assert!(mark.put("c1", proc, false).is_err());
-        mark.put("c1", proc, true).unwrap();
+        let taker = Taker { id: "c1", from: None };
+        assert!(mark.put(taker, proc, false).is_err());
+        mark.put(taker, proc, true).unwrap();
         assert_eq!(mark.owner(proc).unwrap(), Owner::Own);
     }
 }

@@ -23,6 +23,7 @@ cases!("cgroup_marks":
     ps_does_not_show_another, a_killed_create_spares_another, run_spares_another_of_its_id,
     a_cgroup_made_by_others_is_spared, a_living_containers_cgroup_is_refused,
     a_cgroup_without_its_mark_ends, a_cgroup_that_was_there_is_taken,
+    two_creates_at_once,
 );
 
 /// The attributes that mark a cgroup: aril's own form.
@@ -229,4 +230,25 @@ fn a_cgroup_that_was_there_is_taken(container: &mut Container) -> Test {
     container.runtime(&["delete", "--force", &other])?.success()?;
     same!(before, after);
     container.delete_force()
+}
+
+/// Neither has a process in it yet when the other looks.
+fn two_creates_at_once(container: &mut Container) -> Test {
+    container.set("/linux/cgroupsPath", json!(format!("/{}", container.id)));
+    container.script("exec sleep 100");
+    container.save()?;
+    let ids = [container.id.clone(), other(container)];
+    for _ in 0..10 {
+        let start = |id: &String| {
+            let mut create = container.command(&["create", "--bundle", &container.bundle(), id]);
+            create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        };
+        let [mut first, mut second] = [start(&ids[0])?, start(&ids[1])?];
+        let codes = [wait(&mut first)?, wait(&mut second)?];
+        for id in &ids {
+            container.runtime(&["delete", "--force", id])?.success()?;
+        }
+        ensure!(codes != [0, 0], "both have it");
+    }
+    container.nothing_left()
 }

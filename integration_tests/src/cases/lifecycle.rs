@@ -17,8 +17,7 @@ cases!("lifecycle":
     create_start_delete, create_runs_nothing, start_twice, start_after_the_end, no_process,
     no_process_cannot_run, changed_config_is_not_started, exec_does_not_read_the_bundle,
     state_does_not_read_the_bundle, deleted_bundle, delete_running, delete_force_running,
-    delete_created, delete_twice, kill_created, kill_stopped, kill_all, kill_all_short,
-    kill_all_of_a_shared_pid_namespace, kill_in_a_shared_pid_namespace, files_are_the_owners, pause_freezes, pause_stops_execs_too, paused_is_killed,
+    delete_created, delete_twice, files_are_the_owners, pause_freezes, pause_stops_execs_too, paused_is_killed,
     paused_is_deleted, pause_twice, pause_created, killed_create, killed_run, killed_init,
     killed_before_it_was_ready, a_zombie_has_stopped, deleted_while_run_waits,
     short_programs_do_not_hang, two_side_by_side, id_is_free_again, all_characters_of_ids,
@@ -142,58 +141,6 @@ fn delete_twice(container: &mut Container) -> Test {
     container.create()?.success()?;
     container.verb("delete")?.success()?;
     container.verb("delete")?.fails(1, &["does not exist"])
-}
-
-fn kill_created(container: &mut Container) -> Test {
-    container.create()?.success()?;
-    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
-    container.wait_for("stopped")?;
-    container.verb("delete")?.success()?;
-    container.nothing_left()
-}
-
-fn kill_stopped(container: &mut Container) -> Test {
-    container.start_script("true")?;
-    container.wait_for("stopped")?;
-    container.verb("kill")?.fails(1, &["container not running"])
-}
-
-fn kill_all(container: &mut Container) -> Test {
-    container
-        .start_script("trap 'echo got > /dev/shm/x' TERM; (trap '' TERM; sleep 100) & wait")?;
-    wait_until("two processes", || Ok(container.pids()?.len() >= 2))?;
-    container.runtime(&["kill", "--all", &container.id, "KILL"])?.success()?;
-    container.wait_for("stopped")
-}
-
-fn kill_all_short(container: &mut Container) -> Test {
-    container.start_idle()?;
-    container.runtime(&["kill", "-a", &container.id, "9"])?.success()?;
-    container.wait_for("stopped")
-}
-
-fn kill_all_of_a_shared_pid_namespace(container: &mut Container) -> Test {
-    config::namespace(&mut container.config, "pid", None);
-    container.start_script("sleep 100 & sleep 100 & sleep 100 & wait")?;
-    wait_until("four processes", || Ok(container.pids()?.len() == 4))?;
-    container.runtime(&["kill", "--all", &container.id, "KILL"])?.success()?;
-    container.wait_for("stopped")?;
-    container.verb("delete")?.success()?;
-    container.nothing_left()
-}
-
-/// Without a pid namespace the others would outlive the first process.
-fn kill_in_a_shared_pid_namespace(container: &mut Container) -> Test {
-    config::namespace(&mut container.config, "pid", None);
-    container.start_script("sleep 100 & sleep 100 & sleep 100 & wait")?;
-    wait_until("four processes", || Ok(container.pids()?.len() == 4))?;
-    let pids = container.pids()?;
-    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
-    container.wait_for("stopped")?;
-    let gone = |pid: &i64| {
-        !fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|text| !text.is_empty())
-    };
-    wait_until("all are dead", || Ok(pids.iter().all(gone)))
 }
 
 /// What is in the state directory is nobody else's business.

@@ -22,6 +22,7 @@ mod ids;
 mod interrupts;
 mod json_files;
 mod keyrings;
+mod kill;
 mod lifecycle;
 mod log;
 mod mount_options;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> Vec<Case> {
         interrupts::CASES,
         json_files::CASES,
         keyrings::CASES,
+        kill::CASES,
         lifecycle::CASES,
         log::CASES,
         mount_options::CASES,

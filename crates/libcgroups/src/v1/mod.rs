@@ -9,7 +9,7 @@ use crate::limits::{Hierarchy, Write};
 use crate::location::{Directories, LegacyLocation};
 use crate::making::Making;
 use crate::processes::kill_each;
-use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, files, v2, walk};
+use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Taker, files, v2, walk};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -40,10 +40,10 @@ impl Manager {
     fn make_all<'a>(
         &'a self,
         making: &mut Making<'a>,
-        id: &str,
+        taker: Taker<'_>,
         mark: &mut Mark,
     ) -> Result<(), Error> {
-        making.mark_home(id, mark)?;
+        making.mark_home(taker, mark)?;
         for one in &self.legacy {
             making.make(&one.directory)?;
             if one.controllers.iter().any(|name| name == "cpuset") {
@@ -76,10 +76,10 @@ impl CgroupManager for Manager {
         self.unified.directory().or_else(|| legacy.map(|one| one.directory.as_path()))
     }
 
-    fn create(&self, id: &str, mark: &mut Mark) -> Result<(), Error> {
+    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error> {
         let Some(home) = self.home() else { return Ok(()) };
         let mut making = Making::of(home);
-        let made = self.make_all(&mut making, id, mark);
+        let made = self.make_all(&mut making, taker, mark);
         if made.is_err() {
             making.undo(mark);
         }

@@ -12,7 +12,7 @@ use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
 use crate::making::Making;
 use crate::processes::kill_each;
-use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, files, walk};
+use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Taker, files, walk};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -63,10 +63,10 @@ impl CgroupManager for Manager {
         self.directory()
     }
 
-    fn create(&self, id: &str, mark: &mut Mark) -> Result<(), Error> {
+    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error> {
         let Some(home) = self.directory() else { return Ok(()) };
         let mut making = Making::of(home);
-        let made = making.mark_home(id, mark).and_then(|()| self.set_up(&making));
+        let made = making.mark_home(taker, mark).and_then(|()| self.set_up(&making));
         if made.is_err() {
             making.undo(mark);
         }

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
-use libcgroups::Mark;
+use libcgroups::{Bearer, Mark, Taker};
 use libnamespaces::{Child, Spawned, spawn};
 
 use super::pending::Pending;
@@ -89,11 +89,15 @@ pub(crate) fn bring_up<'a>(
     let mut state = State::new(plan, prepared.owner, prepared.process.clone(), mark);
     // The directory comes first: making it is what takes the id, for good or not at all.
     let mut pending = Pending::of_container(StateDirectory::claim(context, &plan.id)?);
-    refuse_living(context, plan)?;
+    let from = refuse_living(context, plan)?;
     // The intent is saved before anything else is made, so that `delete --force` finds whatever a
     // killed runtime leaves.
     pending.directory()?.save(&state)?;
-    let served = apply(&mut pending, plan, &mut state, waits, signals).and_then(|served| {
+    // The cgroup exists before the process, and every way in leads into one that does: no process is
+    // ever outside of its limits.
+    let made = make_cgroup(&mut pending, plan, &mut state, from.as_ref());
+    let served = made.and_then(|()| apply(&mut pending, plan, &mut state, waits, signals));
+    let served = served.and_then(|served| {
         // The pid file comes last: who waits for it finds a container that can be started.
         pending.write_pid_file(request.pid_file.as_deref()).map(|()| served)
     });
@@ -121,9 +125,6 @@ fn apply<'a>(
     waits: Waits,
     signals: &'a Signals,
 ) -> anyhow::Result<Served<'a>> {
-    // The cgroup exists before the process, and every way in leads into one that does: no process is
-    // ever outside of its limits.
-    make_cgroup(pending, plan, state)?;
     // The socket exists before init, which inherits it; nobody is let in before init says so.
     let start = match waits {
         Waits::ForStart => Some(start_socket::listen(pending.directory()?)?),
@@ -163,8 +164,8 @@ fn apply<'a>(
 }
 
 /// A cgroup without processes, which is not refused for these, may be another container's: one that is
-/// being made has none yet, and processes can be moved.
-fn refuse_living(context: &Context, plan: &Plan) -> Result<()> {
+/// being made has none yet, and processes can be moved. Otherwise whose mark it has.
+fn refuse_living(context: &Context, plan: &Plan) -> Result<Option<Bearer>> {
     let manager = libcgroups::manager(&plan.cgroup);
     match manager.bearer()? {
         Some(bearer) if manager.pids()?.is_empty() && is_living(context, &bearer)? => {
@@ -176,16 +177,21 @@ fn refuse_living(context: &Context, plan: &Plan) -> Result<()> {
                 ),
             ))
         }
-        _ => Ok(()),
+        bearer => Ok(bearer),
     }
 }
 
 /// Makes the cgroup and sets what it limits while it is empty: some limits can only be set then,
 /// and a program that starts under a limit cannot have passed it.
-fn make_cgroup(pending: &mut Pending, plan: &Plan, state: &mut State) -> anyhow::Result<()> {
+fn make_cgroup(
+    pending: &mut Pending,
+    plan: &Plan,
+    state: &mut State,
+    from: Option<&Bearer>,
+) -> anyhow::Result<()> {
     let manager = libcgroups::manager(&plan.cgroup);
     let mark = state.mark.as_mut().context("the container has no mark")?;
-    manager.create(&plan.id, mark)?;
+    manager.create(Taker { id: &plan.id, from }, mark)?;
     pending.own_cgroup(libcgroups::manager(&plan.cgroup), mark.clone());
     manager.apply_limits(&plan.limits)?;
     Ok(manager.apply_devices(&plan.device_access)?)

@@ -1,7 +1,5 @@
 //! `kill`.
 
-use anyhow::Context as _;
-use libnamespaces::Kind;
 use rustix::io::Errno;
 
 use crate::request::Context;
@@ -40,13 +38,9 @@ pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
     if signal != KILL {
         return Ok(());
     }
-    // Without a pid namespace of its own the others outlive the first process.
-    let shares_pids = !state.namespaces().is_ok_and(|kinds| kinds.contains(Kind::Pid));
-    match own_cgroup {
-        Some(cgroup) if shares_pids => Ok(cgroup.kill()?),
-        Some(cgroup) => Ok(cgroup.thaw_all().context("thaw, so that a frozen process can die")?),
-        None => Ok(()),
-    }
+    // The others outlive init where it is not the first of its pid namespace, and a frozen process dies
+    // when it is let go.
+    own_cgroup.map_or(Ok(()), |cgroup| Ok(cgroup.kill()?))
 }
 
 fn signal_all(state: &State, signal: i32) -> Result<()> {

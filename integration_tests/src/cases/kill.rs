@@ -1,0 +1,85 @@
+//! `kill`: which processes get the signal.
+
+use std::fs;
+use std::process::Command;
+
+use super::{Test, cases};
+use crate::command::wait_until;
+use crate::config;
+use crate::container::Container;
+
+cases!("kill":
+    created, stopped, all, all_short, all_of_a_shared_pid_namespace, in_a_shared_pid_namespace,
+    in_a_joined_pid_namespace,
+);
+
+fn created(container: &mut Container) -> Test {
+    container.create()?.success()?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
+    container.nothing_left()
+}
+
+fn stopped(container: &mut Container) -> Test {
+    container.start_script("true")?;
+    container.wait_for("stopped")?;
+    container.verb("kill")?.fails(1, &["container not running"])
+}
+
+fn all(container: &mut Container) -> Test {
+    container
+        .start_script("trap 'echo got > /dev/shm/x' TERM; (trap '' TERM; sleep 100) & wait")?;
+    wait_until("two processes", || Ok(container.pids()?.len() >= 2))?;
+    container.runtime(&["kill", "--all", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")
+}
+
+fn all_short(container: &mut Container) -> Test {
+    container.start_idle()?;
+    container.runtime(&["kill", "-a", &container.id, "9"])?.success()?;
+    container.wait_for("stopped")
+}
+
+fn all_of_a_shared_pid_namespace(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "pid", None);
+    container.start_script("sleep 100 & sleep 100 & sleep 100 & wait")?;
+    wait_until("four processes", || Ok(container.pids()?.len() == 4))?;
+    container.runtime(&["kill", "--all", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
+    container.nothing_left()
+}
+
+/// Kills a container with four processes by `kill ID KILL`.
+fn four_are_killed(container: &mut Container) -> Test {
+    container.start_script("sleep 100 & sleep 100 & sleep 100 & wait")?;
+    wait_until("four processes", || Ok(container.pids()?.len() == 4))?;
+    let pids = container.pids()?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    let gone = |pid: &i64| {
+        !fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|text| !text.is_empty())
+    };
+    wait_until("all are dead", || Ok(pids.iter().all(gone)))
+}
+
+/// Without a pid namespace the others would outlive the first process.
+fn in_a_shared_pid_namespace(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "pid", None);
+    four_are_killed(container)
+}
+
+/// As in a pod.
+fn in_a_joined_pid_namespace(container: &mut Container) -> Test {
+    let mut other = Command::new("unshare");
+    let mut other = other.args(["--pid", "--fork", "--kill-child", "sleep", "100"]).spawn()?;
+    let path = format!("/proc/{}/ns/pid_for_children", other.id());
+    let killed = wait_until("a pid namespace", || Ok(fs::metadata(&path).is_ok())).and_then(|()| {
+        config::namespace(&mut container.config, "pid", Some(&path));
+        four_are_killed(container)
+    });
+    other.kill()?;
+    other.wait()?;
+    killed
+}
