@@ -74,7 +74,7 @@ impl Signals {
         Ok(())
     }
 
-    /// [`until_readable`], unless a signal comes that asks this process to end.
+    /// [`until_readable`], unless a signal comes before that asks this process to end.
     ///
     /// # Errors
     /// [`Interrupted`], or those of ppoll(2) and read(2).
@@ -87,12 +87,11 @@ impl Signals {
             let mut fds = [fd, self.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             until_any(&mut fds, deadline).context("poll")?;
             let [readable, signaled] = fds.map(|fd| !fd.revents().is_empty());
-            if signaled {
-                self.check()?;
-            }
+            // What is waited for has come: the signal is for whoever is next to read it.
             if readable || !signaled {
                 return Ok(readable);
             }
+            self.check()?;
         }
     }
 }
@@ -128,3 +127,26 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use nix::sys::signal::{Signal, raise};
+
+    use super::{Interrupted, Signals};
+
+    /// A program that runs gets the signal, though it came while the runtime waited for it to run.
+    #[test]
+    fn a_signal_beside_what_is_waited_for_stays() {
+        let signals = Signals::block().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        let waiting = signals.until_readable(reader.as_fd(), None).unwrap_err();
+        assert_eq!(waiting.downcast_ref(), Some(&Interrupted(Signal::SIGTERM as i32)));
+        raise(Signal::SIGTERM).unwrap();
+        drop(writer);
+        assert!(signals.until_readable(reader.as_fd(), None).unwrap());
+        assert_eq!(signals.next().unwrap(), Some(Signal::SIGTERM as i32));
+    }
+}
