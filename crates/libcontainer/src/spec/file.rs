@@ -19,8 +19,9 @@ const LARGEST: u64 = 16 << 20;
 /// waits for a writer, would hold the runtime up.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let context = || format!("read {}", path.display());
-    let file = open(path).with_context(context)?;
-    let mut bytes = Vec::new();
+    let (file, length) = open(path).with_context(context)?;
+    // With room for all of it one read(2) gets it, and another says that this was all.
+    let mut bytes = Vec::with_capacity(length.min(LARGEST) as usize + 1);
     file.take(LARGEST + 1).read_to_end(&mut bytes).with_context(context)?;
     if bytes.len() as u64 > LARGEST {
         bail!("read {}: it has more than {LARGEST} bytes, which no config needs", path.display());
@@ -28,12 +29,13 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn open(path: &Path) -> anyhow::Result<File> {
+/// The file, and how many bytes it has now.
+fn open(path: &Path) -> anyhow::Result<(File, u64)> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = flags.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata().context("fstat")?;
     ensure!(!metadata.is_dir(), std::io::Error::from(std::io::ErrorKind::IsADirectory));
     ensure!(metadata.is_file(), "it is not a regular file: give a file of JSON");
-    Ok(file)
+    Ok((file, metadata.len()))
 }
