@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use libcgroups::Entry;
-use libnamespaces::{Kind, NamespaceFiles, user_namespace};
+use libnamespaces::{Kind, NamespaceFiles, Prepared, in_mount_namespace, user_namespace};
 use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
@@ -77,9 +77,20 @@ pub(crate) enum CgroupTree {
 }
 
 impl Files {
-    /// Opens what `plan` needs. The container's cgroup exists already.
+    /// Opens what `plan` needs, and makes the namespaces that must exist for that. The container's cgroup
+    /// exists already.
+    ///
+    /// With a user namespace the host's mounts are cloned in a mount namespace that belongs to it: what the
+    /// kernel has locked there stays locked in the clones (mount_namespaces(7)).
     pub(crate) fn open(plan: &Plan) -> anyhow::Result<Self> {
-        let namespaces = NamespaceFiles::open(&plan.namespaces)?;
+        let Prepared { files, mounts } = libnamespaces::prepare(&plan.namespaces, &plan.spawn)?;
+        match mounts {
+            Some(mounts) => in_mount_namespace(&mounts, || Self::open_here(plan, files))?,
+            None => Self::open_here(plan, files),
+        }
+    }
+
+    fn open_here(plan: &Plan, namespaces: NamespaceFiles) -> anyhow::Result<Self> {
         let wants_cgroups = plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Cgroup));
         Ok(Self {
             rootfs: Some(open_rootfs(plan)?),
@@ -114,7 +125,7 @@ fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
 }
 
 fn open_mounts(plan: &Plan, namespaces: &NamespaceFiles) -> anyhow::Result<Vec<MountFiles>> {
-    let mut id_maps = IdMaps { joined: namespaces.file(Kind::User), made: Vec::new() };
+    let mut id_maps = IdMaps { own: namespaces.file(Kind::User), made: Vec::new() };
     plan.mounts
         .iter()
         .map(|mount| {
@@ -164,7 +175,13 @@ fn open_source(
     flags: OpenTreeFlags,
     ids: Option<&OwnedFd>,
 ) -> anyhow::Result<OwnedFd> {
-    let tree = detach(path, flags).context("open_tree")?;
+    let tree = detach(path, flags).with_context(|| match plan.namespaces.has(Kind::User) {
+        true if !flags.contains(OpenTreeFlags::AT_RECURSIVE) => {
+            "open_tree (EINVAL: other mounts are below it, and a user namespace must not see what they \
+             cover; use the option rbind)"
+        }
+        _ => "open_tree",
+    })?;
     set_propagation(&tree, plan.rootfs.propagation.unwrap_or(INCOMING))?;
     if let Some((namespace, ids)) = ids.zip(mount.ids.as_ref()) {
         map_ids(&tree, namespace, ids.recursive)?;
@@ -172,18 +189,18 @@ fn open_source(
     Ok(tree)
 }
 
-/// The user namespaces that map the ids of mounts: one for all mounts of the same mappings, since
-/// each takes a process to make.
+/// The user namespaces that map the ids of mounts: the container's own, and one for all mounts of the
+/// same mappings, since each takes a process to make.
 struct IdMaps<'a> {
-    joined: Option<&'a OwnedFd>,
+    own: Option<&'a OwnedFd>,
     made: Vec<(&'a IdMappings, OwnedFd)>,
 }
 
 impl<'a> IdMaps<'a> {
     fn open(&mut self, ids: &'a MountIds) -> anyhow::Result<OwnedFd> {
         let Some(mappings) = &ids.mappings else {
-            let joined = self.joined.context("no user namespace to map ids with")?;
-            return joined.try_clone().context("dup");
+            let own = self.own.context("no user namespace to map ids with")?;
+            return own.try_clone().context("dup");
         };
         if let Some((_, known)) = self.made.iter().find(|(known, _)| *known == mappings) {
             return known.try_clone().context("dup");

@@ -1,7 +1,6 @@
 //! What init and the runtime say to each other: one closed enum a direction, and the order.
 
 use libchannel::Channel;
-use libnamespaces::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -14,8 +13,6 @@ pub(crate) type RuntimeEnd = Channel<Reply, Event>;
 /// From init (or an exec process) to the runtime. Each but `Failed` waits for a [`Reply`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// The user namespace exists and wants its ids.
-    MapIds,
     /// All namespaces exist: network devices may move in, and the runtime's hooks may run.
     NamespacesReady,
     /// The message carries the master of the container's terminal.
@@ -102,7 +99,6 @@ pub(crate) fn conversation(plan: &Plan) -> Vec<Event> {
     let wants_devices = !plan.net_devices.is_empty();
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal.is_some());
     [
-        (plan.namespaces.new.contains(Kind::User), Event::MapIds),
         (wants_devices || wants_hooks, Event::NamespacesReady),
         (wants_terminal, Event::Terminal),
         (true, Event::Ready),

@@ -17,7 +17,11 @@ pub enum Spawn {
     /// The runtime clones a joiner, which enters and makes what only children see, then clones
     /// init as its own sibling and ends.
     Staged {
-        /// Existing namespaces that the joiner enters.
+        /// Namespaces that a holder makes before anything is opened: the user namespace, and the mount
+        /// namespace in which mounts are looked up.
+        beforehand: KindSet,
+        /// Namespaces that the joiner enters: existing ones, and of those made beforehand the
+        /// container's.
         joiner_joins: KindSet,
         /// Namespaces that the joiner makes, which only its children enter.
         joiner_unshares: KindSet,
@@ -31,8 +35,12 @@ pub enum Spawn {
 /// Decides for `namespaces`.
 ///
 /// A joiner is needed when a namespace can only be entered by children (a joined pid namespace, a
-/// new or joined time namespace), when privilege changes on the way (a joined user namespace), and
-/// when others are joined beside a new user namespace, whose root has no right to join them.
+/// new or joined time namespace), and when privilege changes on the way (a user namespace).
+///
+/// A new user namespace is made beforehand and gets its ids then: whatever is made after that in it, the
+/// network with its files in /proc too, belongs to its root. With any user namespace a mount namespace is
+/// made in it beforehand, since there the kernel locks the mounts of the host; it is the container's
+/// unless that joins one.
 ///
 /// The cgroup namespace is always left to init: its root is the cgroup of the process that makes
 /// it, and clone3(2) makes namespaces before it moves the child to its cgroup.
@@ -41,20 +49,28 @@ pub fn decide(namespaces: &Namespaces) -> Spawn {
     let joins: KindSet = namespaces.joined.iter().map(|joined| joined.kind).collect();
     let own = namespaces.new.without(Kind::Cgroup).without(Kind::Time);
     let init_unshares = only(namespaces.new, Kind::Cgroup);
-    let staged = joins.contains(Kind::Pid)
-        || joins.contains(Kind::User)
-        || namespaces.has(Kind::Time)
-        || (namespaces.new.contains(Kind::User) && !joins.is_empty());
+    let staged =
+        joins.contains(Kind::Pid) || namespaces.has(Kind::User) || namespaces.has(Kind::Time);
     if staged {
+        let beforehand = beforehand(namespaces);
+        let made: KindSet = beforehand.iter().filter(|kind| own.contains(*kind)).collect();
         Spawn::Staged {
-            joiner_joins: joins,
+            beforehand,
+            joiner_joins: made.iter().fold(joins, KindSet::with),
             joiner_unshares: only(namespaces.new, Kind::Time),
-            clone: own,
+            clone: made.iter().fold(own, KindSet::without),
             init_unshares,
         }
     } else {
         Spawn::Direct { clone: own, init_joins: joins, init_unshares }
     }
+}
+
+/// What a holder makes.
+fn beforehand(namespaces: &Namespaces) -> KindSet {
+    let user = only(namespaces.new, Kind::User);
+    let locks_mounts = namespaces.has(Kind::User) && namespaces.has(Kind::Mount);
+    if locks_mounts { user.with(Kind::Mount) } else { user }
 }
 
 /// `kind` alone, if it is in `set`.
@@ -63,6 +79,15 @@ fn only(set: KindSet, kind: Kind) -> KindSet {
 }
 
 impl Spawn {
+    /// What a holder makes before anything is opened.
+    #[must_use]
+    pub const fn beforehand(&self) -> KindSet {
+        match self {
+            Self::Direct { .. } => KindSet::EMPTY,
+            Self::Staged { beforehand, .. } => *beforehand,
+        }
+    }
+
     /// What init joins itself.
     #[must_use]
     pub const fn init_joins(&self) -> KindSet {
@@ -115,10 +140,21 @@ mod tests {
         assert_eq!(decide(&namespaces(new, joined)), expected);
     }
 
+    /// What is staged, without the cgroup namespace.
+    #[derive(Clone, Copy, Default)]
+    struct Staged<'a> {
+        beforehand: &'a [Kind],
+        joiner_joins: &'a [Kind],
+        joiner_unshares: &'a [Kind],
+        clone: &'a [Kind],
+    }
+
     #[track_caller]
-    fn staged(new: &[Kind], joined: &[Kind], joiner_unshares: &[Kind], clone: &[Kind]) {
+    fn staged(new: &[Kind], joined: &[Kind], expected: Staged<'_>) {
+        let Staged { beforehand, joiner_joins, joiner_unshares, clone } = expected;
         let expected = Spawn::Staged {
-            joiner_joins: set(joined),
+            beforehand: set(beforehand),
+            joiner_joins: set(joiner_joins),
             joiner_unshares: set(joiner_unshares),
             clone: set(clone),
             init_unshares: KindSet::EMPTY,
@@ -143,32 +179,75 @@ mod tests {
     }
 
     #[test]
-    fn a_new_user_namespace_alone_is_direct() {
-        direct(&[User, Pid, Mount], &[], &[User, Pid, Mount], &[]);
+    fn a_new_user_namespace_is_made_beforehand_with_its_mount_namespace() {
+        let made = Staged {
+            beforehand: &[User, Mount],
+            joiner_joins: &[User, Mount],
+            clone: &[Pid, Network],
+            ..Staged::default()
+        };
+        staged(&[User, Pid, Network, Mount], &[], made);
     }
 
     #[test]
-    fn a_new_user_namespace_beside_a_joined_one_is_staged() {
-        staged(&[User, Pid, Mount], &[Network], &[], &[User, Pid, Mount]);
+    fn a_new_user_namespace_without_mounts_is_made_beforehand_alone() {
+        let made = Staged {
+            beforehand: &[User],
+            joiner_joins: &[User],
+            clone: &[Pid],
+            ..Staged::default()
+        };
+        staged(&[User, Pid], &[], made);
     }
 
     #[test]
-    fn a_joined_user_namespace_is_staged() {
-        staged(&[Pid, Mount], &[User], &[], &[Pid, Mount]);
+    fn a_joined_network_beside_a_new_user_namespace_is_entered_by_the_joiner() {
+        let made = Staged {
+            beforehand: &[User, Mount],
+            joiner_joins: &[User, Network, Mount],
+            clone: &[Pid],
+            ..Staged::default()
+        };
+        staged(&[User, Pid, Mount], &[Network], made);
+    }
+
+    #[test]
+    fn the_mount_namespace_of_a_joined_user_namespace_is_made_beforehand() {
+        let made = Staged {
+            beforehand: &[Mount],
+            joiner_joins: &[User, Mount],
+            clone: &[Pid],
+            ..Staged::default()
+        };
+        staged(&[Pid, Mount], &[User], made);
+    }
+
+    #[test]
+    fn beside_a_joined_mount_namespace_another_is_made_to_look_mounts_up() {
+        let made = Staged {
+            beforehand: &[User, Mount],
+            joiner_joins: &[User, Mount],
+            clone: &[Pid],
+            ..Staged::default()
+        };
+        staged(&[User, Pid], &[Mount], made);
     }
 
     #[test]
     fn a_joined_pid_namespace_is_staged() {
-        staged(&[Mount], &[Pid], &[], &[Mount]);
+        let made = Staged { joiner_joins: &[Pid], clone: &[Mount], ..Staged::default() };
+        staged(&[Mount], &[Pid], made);
     }
 
     #[test]
     fn a_new_time_namespace_is_staged() {
-        staged(&[Time, Mount], &[], &[Time], &[Mount]);
+        let made = Staged { joiner_unshares: &[Time], clone: &[Mount], ..Staged::default() };
+        staged(&[Time, Mount], &[], made);
     }
 
     #[test]
     fn a_joined_time_namespace_is_staged() {
-        staged(&[Mount], &[Time], &[], &[Mount]);
+        let made = Staged { joiner_joins: &[Time], clone: &[Mount], ..Staged::default() };
+        staged(&[Mount], &[Time], made);
     }
 }

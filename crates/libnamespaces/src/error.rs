@@ -64,6 +64,12 @@ pub enum Error {
         /// Why.
         errno: Errno,
     },
+    /// The caller's root is not the root of its mount namespace.
+    #[error(
+        "with a user namespace mounts are looked up from the root of the mount namespace, and this process \
+         has another root (chroot); run it in the root of its mount namespace"
+    )]
+    ChangedRoot,
     /// A network device cannot be moved.
     #[error("network device {name}: {step}: {errno}")]
     NetworkDevice {
@@ -107,7 +113,9 @@ impl Error {
             | Self::Call { errno, .. }
             | Self::NetworkDevice { errno, .. }
             | Self::Joiner { errno, .. } => Some(*errno),
-            Self::WrongKind { .. } | Self::Own { .. } | Self::JoinerLost => None,
+            Self::WrongKind { .. } | Self::Own { .. } | Self::ChangedRoot | Self::JoinerLost => {
+                None
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ impl NamespaceFiles {
     ///
     /// # Errors
     /// A path that cannot be opened, is not a namespace of that kind, or is one to keep.
-    pub fn open(namespaces: &Namespaces) -> Result<Self, Error> {
+    pub(crate) fn open(namespaces: &Namespaces) -> Result<Self, Error> {
         namespaces
             .joined
             .iter()
@@ -36,6 +36,18 @@ impl NamespaceFiles {
     #[must_use]
     pub const fn of_process(pidfd: OwnedFd, kinds: KindSet) -> Self {
         Self::Process(pidfd, kinds)
+    }
+
+    /// These and those that were made beforehand and are the container's.
+    pub(crate) fn with(self, made: impl IntoIterator<Item = (Kind, OwnedFd)>) -> Self {
+        match self {
+            Self::Files(mut files) => {
+                files.extend(made);
+                files.sort_by_key(|(kind, _)| *kind);
+                Self::Files(files)
+            }
+            process @ Self::Process(..) => process,
+        }
     }
 
     /// The file of one kind, where there are files.
@@ -108,18 +120,15 @@ fn is_own(kind: Kind, file: &OwnedFd) -> Result<bool, Error> {
     Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
-fn enter(kind: Kind, file: &OwnedFd) -> Result<(), Error> {
+pub(crate) fn enter(kind: Kind, file: &OwnedFd) -> Result<(), Error> {
     setns(file, KindSet::EMPTY.with(kind).flags())
         .map_err(|errno| Error::Join { kind, errno: from_nix(errno) })
 }
 
-/// Takes uid 0 and gid 0 of the user namespace just entered or made: until then the process has
+/// Takes uid 0 and gid 0 of the user namespace just entered: until then the process has
 /// the overflow ids, and files it makes cannot be owned. It is not dumpable then: a change of ids
 /// undoes that where `fs.suid_dumpable` says so (proc_sys_fs(5)).
-///
-/// # Errors
-/// Those of setresuid(2), setresgid(2) and prctl(2).
-pub fn become_root() -> Result<(), Error> {
+fn become_root() -> Result<(), Error> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
     let (gid, uid) = (rustix::process::Gid::ROOT, rustix::process::Uid::ROOT);

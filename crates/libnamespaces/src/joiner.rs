@@ -44,7 +44,7 @@ impl Joiner {
     /// Those of socketpair(2) and clone3(2).
     pub fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Error> {
         let (reader, writer) = Report::pair()?;
-        Ok(match clone_into(Flags::NONE, cgroup)? {
+        Ok(match clone_into(Flags::NONE, cgroup, FIRST_PROCESS)? {
             Cloned::Parent { pidfd, .. } => {
                 Forked::Runtime(Expected { report: reader, joiner: pidfd })
             }
@@ -58,7 +58,7 @@ impl Joiner {
     /// # Errors
     /// Those of clone3(2), in the joiner.
     pub fn clone_child(&self, new: KindSet) -> Result<ClonedChild, Error> {
-        match clone_into(new.clone_flags().union(Flags::PARENT), None)? {
+        match clone_into(new.clone_flags().union(Flags::PARENT), None, FIRST_PROCESS)? {
             Cloned::Child(child) => Ok(child),
             Cloned::Parent { pid, pidfd } => {
                 let sent = self.report.send_child(pid, &pidfd);
@@ -112,14 +112,20 @@ impl Expected {
     }
 }
 
-/// clone3(2) with namespaces and a cgroup.
+/// The step that makes what becomes the container's process, or leads to it.
+pub(crate) const FIRST_PROCESS: &str = "create the container's first process: clone3";
+
+/// clone3(2) with namespaces and a cgroup, for `step`.
 ///
 /// A container sees what becomes its process before that is the program: so the child keeps nothing of
 /// the runtime's command line and environment, and a joiner's child is born without.
-pub(crate) fn clone_into(flags: Flags, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Error> {
+pub(crate) fn clone_into(
+    flags: Flags,
+    cgroup: Option<BorrowedFd<'_>>,
+    step: &'static str,
+) -> Result<Cloned, Error> {
     let place = CommandLine::find().map_err(Error::call("find the command line: getauxval"))?;
-    let cloned = clone3(flags, cgroup);
-    let cloned = cloned.map_err(Error::call("create the container's first process: clone3"))?;
+    let cloned = clone3(flags, cgroup).map_err(Error::call(step))?;
     if let Cloned::Child(itself) = &cloned {
         itself.forget_command_line(place, NAME);
     }

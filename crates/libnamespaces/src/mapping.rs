@@ -1,67 +1,67 @@
 //! Ids and clocks of new namespaces, written to files in /proc.
 
 use std::fmt::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use libsyscall::clone::{Cloned, Flags, clone3, exit_now};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::io::Errno;
 
 use crate::{Error, IdMapping, TimeOffset};
 
-/// Writes the id mappings, of users and of groups, of the new user namespace of process `pid`.
-///
-/// # Errors
-/// Those of writing /proc/PID/uid_map and gid_map (user_namespaces(7)): `EPERM` without the right
-/// to the host ids, `EINVAL` for overlapping ranges or more than 340 of them.
-pub fn write_id_mappings(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<(), Error> {
-    let gid_step = "map group ids: write /proc/PID/gid_map";
-    write_file(&format!("/proc/{pid}/gid_map"), &lines(gids), gid_step)?;
-    let uid_step = "map user ids: write /proc/PID/uid_map";
-    write_file(&format!("/proc/{pid}/uid_map"), &lines(uids), uid_step)
+/// Id mappings of a user namespace, and the words of an error for each.
+#[derive(Debug)]
+pub(crate) struct Mappings<'a> {
+    /// Of users.
+    pub uids: &'a [IdMapping],
+    /// Of groups.
+    pub gids: &'a [IdMapping],
+    /// What is done when the users' are written.
+    pub uid_step: &'static str,
+    /// What is done when the groups' are written.
+    pub gid_step: &'static str,
 }
 
-/// Makes a user namespace with these mappings that nobody is in: for an idmapped mount.
-///
-/// # Errors
-/// Those of clone3(2) and of [`write_id_mappings`]. Nothing is left behind then.
-pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Error> {
-    let step = "make a user namespace for an idmapped mount";
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(Error::call(step))?;
-    match clone3(Flags::NEWUSER, None).map_err(Error::call(step))? {
-        Cloned::Child(_) => {
-            drop(writer);
-            // Until the other side has what it wants, or is dead.
-            let _ = rustix::io::read(&reader, &mut [0; 1]);
-            exit_now(0)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            let file = write_id_mappings(pid, uids, gids).and_then(|()| {
-                let path = format!("/proc/{pid}/ns/user");
-                open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                    .map_err(Error::call(step))
-            });
-            drop(writer);
-            waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
-                .map_err(Error::call(step))?;
-            file
-        }
+impl Mappings<'_> {
+    /// Writes them to the new user namespace of process `pid`.
+    ///
+    /// # Errors
+    /// Those of writing /proc/PID/uid_map and gid_map (user_namespaces(7)): `EPERM` without the right
+    /// to the host ids, `EINVAL` for overlapping ranges or more than 340 of them.
+    pub(crate) fn write(&self, pid: i32) -> Result<(), Error> {
+        write_file(&format!("/proc/{pid}/gid_map"), &lines(self.gids), self.gid_step)?;
+        write_file(&format!("/proc/{pid}/uid_map"), &lines(self.uids), self.uid_step)
     }
 }
 
-/// Writes the offsets of the time namespace that the caller has just made for its children.
-pub(crate) fn write_time_offsets(offsets: &[TimeOffset]) -> Result<(), Error> {
-    if offsets.is_empty() {
-        return Ok(());
+/// The offsets of a time namespace that is to be made, and the file that takes them.
+#[derive(Debug)]
+pub(crate) struct TimeOffsets(Option<(OwnedFd, String)>);
+
+impl TimeOffsets {
+    /// Opens the file of this process while its owner is still root of the host: it is not dumpable
+    /// (proc_pid(5)).
+    pub(crate) fn open(offsets: &[TimeOffset]) -> Result<Self, Error> {
+        if offsets.is_empty() {
+            return Ok(Self(None));
+        }
+        let mut text = String::new();
+        for offset in offsets {
+            let TimeOffset { clock, seconds, nanoseconds } = offset;
+            let _ = writeln!(text, "{} {seconds} {nanoseconds}", clock.name());
+        }
+        let file = open_to_write("/proc/self/timens_offsets").map_err(Error::call(TIME_STEP))?;
+        Ok(Self(Some((file, text))))
     }
-    let mut text = String::new();
-    for offset in offsets {
-        let TimeOffset { clock, seconds, nanoseconds } = offset;
-        let _ = writeln!(text, "{} {seconds} {nanoseconds}", clock.name());
+
+    /// Writes them to the time namespace that this process has just made for its children.
+    pub(crate) fn write(self) -> Result<(), Error> {
+        let Some((file, text)) = self.0 else { return Ok(()) };
+        rustix::io::write(&file, text.as_bytes()).map_err(Error::call(TIME_STEP))?;
+        Ok(())
     }
-    write_file("/proc/self/timens_offsets", &text, "set clocks: write /proc/self/timens_offsets")
 }
+
+const TIME_STEP: &str = "set clocks: write /proc/self/timens_offsets";
 
 /// The text of a map file: one line a range. It must be written with one write(2).
 fn lines(mappings: &[IdMapping]) -> String {
@@ -73,10 +73,13 @@ fn lines(mappings: &[IdMapping]) -> String {
 }
 
 fn write_file(path: &str, text: &str, step: &'static str) -> Result<(), Error> {
-    let file =
-        open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(Error::call(step))?;
+    let file = open_to_write(path).map_err(Error::call(step))?;
     rustix::io::write(&file, text.as_bytes()).map_err(Error::call(step))?;
     Ok(())
+}
+
+fn open_to_write(path: &str) -> Result<OwnedFd, Errno> {
+    open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use libsyscall::clone::{Cloned, ClonedChild};
 use nix::sched::unshare;
 
 use crate::join::from_nix;
-use crate::joiner::{Forked, Joiner, clone_into};
-use crate::{Child, Error, KindSet, NamespaceFiles, Namespaces, Spawn, mapping};
+use crate::joiner::{FIRST_PROCESS, Forked, Joiner, clone_into};
+use crate::mapping::TimeOffsets;
+use crate::{Child, Error, KindSet, NamespaceFiles, Namespaces, Spawn};
 
 /// Which process has returned from [`spawn`].
 #[derive(Debug)]
@@ -29,10 +30,12 @@ pub fn spawn(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Spawned, Error> {
     match spawn {
-        Spawn::Direct { clone, .. } => Ok(match clone_into(clone.clone_flags(), cgroup)? {
-            Cloned::Parent { pid, pidfd } => Spawned::Runtime(Child { pid, pidfd }),
-            Cloned::Child(child) => Spawned::Init(child),
-        }),
+        Spawn::Direct { clone, .. } => {
+            Ok(match clone_into(clone.clone_flags(), cgroup, FIRST_PROCESS)? {
+                Cloned::Parent { pid, pidfd } => Spawned::Runtime(Child { pid, pidfd }),
+                Cloned::Child(child) => Spawned::Init(child),
+            })
+        }
         Spawn::Staged { joiner_joins, joiner_unshares, clone, .. } => match Joiner::fork(cgroup)? {
             Forked::Runtime(expected) => expected.child().map(Spawned::Runtime),
             Forked::Joiner(joiner) => {
@@ -54,6 +57,7 @@ fn enter(
     namespaces: &Namespaces,
     files: &NamespaceFiles,
 ) -> Result<(), Error> {
+    let offsets = TimeOffsets::open(&namespaces.time_offsets)?;
     files.join(joins)?;
     if unshares.is_empty() {
         return Ok(());
@@ -62,5 +66,5 @@ fn enter(
         step: "make namespaces: unshare",
         errno: from_nix(errno),
     })?;
-    mapping::write_time_offsets(&namespaces.time_offsets)
+    offsets.write()
 }

@@ -25,6 +25,7 @@ mod keyrings;
 mod kill;
 mod lifecycle;
 mod log;
+mod mount_locks;
 mod mount_options;
 mod mount_orders;
 mod mounts;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<Case> {
         kill::CASES,
         lifecycle::CASES,
         log::CASES,
+        mount_locks::CASES,
         mount_options::CASES,
         mount_orders::CASES,
         mounts::CASES,

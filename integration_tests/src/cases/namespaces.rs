@@ -18,7 +18,7 @@ cases!("namespaces":
     ipc_is_joined, uts_is_joined, pid_is_joined, cgroup_is_joined, all_are_joined,
     a_path_of_another_kind, a_path_that_is_missing, a_path_that_is_no_namespace, wrong_paths_are_named, loopback_is_up,
     network_has_only_loopback, user_with_mappings, user_with_many_mappings, user_devices,
-    user_files_are_mapped, user_without_root, user_of_the_program, user_alone, user_joined, hostname, domainname,
+    user_files_are_mapped, user_without_root, user_of_the_program, user_alone, user_joined, user_owns_the_rest, user_with_clocks, hostname, domainname,
     hostname_in_a_joined_namespace, pid_is_one, host_names_are_untouched, no_mount_namespace,
     own_ones_are_joined, hostname_in_its_own, domainname_in_its_own, sysctl_of_its_own_network,
     sysctl_of_its_own_ipc, devices_for_its_own_network, mounts_in_its_own, cgroups_in_its_own,
@@ -60,11 +60,11 @@ fn pid_absent_is_the_hosts(container: &mut Container) -> Test {
 }
 
 /// A process in namespaces of its own, to be joined; gone when dropped.
-struct Other(Child);
+pub(super) struct Other(Child);
 
 impl Other {
     /// `flags` are those of unshare(1).
-    fn new(flags: &[&str]) -> anyhow::Result<Self> {
+    pub(super) fn new(flags: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new("unshare");
         command.args(flags).args(["--fork", "--kill-child", "sleep", "100"]);
         let other = Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
@@ -82,7 +82,7 @@ impl Other {
         Ok(pid)
     }
 
-    fn path(&self, kind: &str) -> anyhow::Result<String> {
+    pub(super) fn path(&self, kind: &str) -> anyhow::Result<String> {
         Ok(format!("/proc/{}/ns/{kind}", self.pid()?))
     }
 }
@@ -278,6 +278,30 @@ fn user_joined(container: &mut Container) -> Test {
         same!(inode(container.pid()?, kind)?, inode(other.pid()?, kind)?);
     }
     container.delete_force()
+}
+
+/// What is made with the user namespace belongs to its root: the files of the network and of ipc, too.
+fn user_owns_the_rest(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    config::allow_capabilities(&mut container.config, &["CAP_NET_ADMIN"]);
+    container.mount(json!({ "destination": "/mnt", "type": "sysfs", "source": "sysfs" }));
+    let script = "
+        stat -c '%u %g' /proc/self/net/dev /mnt/class/net/lo/mtu /dev/mqueue
+        echo 1400 > /mnt/class/net/lo/mtu; cat /mnt/class/net/lo/mtu";
+    let output = container.run_script(script)?.success()?;
+    same!(output.words(), ["0", "0", "0", "0", "0", "0", "1400"]);
+    Ok(())
+}
+
+/// A time namespace that belongs to the user namespace gets its offsets nevertheless.
+fn user_with_clocks(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    container.push("/linux/namespaces", json!({ "type": "time" }));
+    container.set("/linux/timeOffsets", json!({ "boottime": { "secs": 100_000_000 } }));
+    let output = container.run_script("cut -d. -f1 /proc/uptime")?.success()?;
+    let uptime: u64 = output.stdout.trim().parse()?;
+    ensure!(uptime > 100_000_000, "{uptime} s");
+    Ok(())
 }
 
 fn hostname(container: &mut Container) -> Test {

@@ -70,7 +70,7 @@ fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     enter_session(plan, files).at(Stage::Session)?;
     // What init makes has the permissions that it says.
     let inherited_mask = rustix::process::umask(Mode::empty());
-    namespaces::enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;
+    namespaces::enter_namespaces(plan, files).at(Stage::Namespaces)?;
     leave_callers_keyring(&plan.confinement).at(Stage::Session)?;
     ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;

@@ -7,17 +7,8 @@ use nix::sched::unshare;
 use super::failure::from_nix;
 use crate::files::Files;
 use crate::plan::Plan;
-use crate::protocol::{Event, InitEnd};
 
-pub(super) fn enter_namespaces(
-    plan: &Plan,
-    files: &Files,
-    channel: &InitEnd,
-) -> anyhow::Result<()> {
-    if plan.namespaces.new.contains(Kind::User) {
-        channel.ask(&Event::MapIds, &[]).context("the runtime is gone")?;
-        libnamespaces::become_root()?;
-    }
+pub(super) fn enter_namespaces(plan: &Plan, files: &Files) -> anyhow::Result<()> {
     files.namespaces.join(plan.spawn.init_joins())?;
     let own = plan.spawn.init_unshares();
     if !own.is_empty() {

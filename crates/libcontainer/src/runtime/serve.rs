@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, anyhow, bail};
-use libnamespaces::{Child, MovedDevices, Namespaces, write_id_mappings};
+use libnamespaces::{Child, MovedDevices};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::pending::Pending;
@@ -13,7 +13,7 @@ use crate::protocol::{Event, Failure, Reply, RuntimeEnd, Stage};
 use crate::state::{State, Status};
 use crate::wait::Signals;
 
-/// A container that is being made: only its init asks for ids, network devices and hooks.
+/// A container that is being made: only its init asks for network devices and hooks.
 pub(crate) struct Making<'a> {
     /// What it is to be.
     pub plan: &'a Plan,
@@ -85,7 +85,6 @@ pub(crate) fn serve(
             bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
         }
         match (event, making) {
-            (Event::MapIds, Some(making)) => map_ids(pending.child()?, &making.plan.namespaces)?,
             (Event::NamespacesReady, Some(making)) => {
                 move_network_devices(making.plan, pending)?;
                 run_hooks(making, pending.child()?.pid, line.signals)?;
@@ -96,11 +95,6 @@ pub(crate) fn serve(
         line.say(Reply::Proceed)?;
     }
     Ok(master)
-}
-
-fn map_ids(child: &Child, namespaces: &Namespaces) -> anyhow::Result<()> {
-    write_id_mappings(child.pid, &namespaces.uid_mappings, &namespaces.gid_mappings)
-        .context("linux.uidMappings and linux.gidMappings")
 }
 
 fn move_network_devices(plan: &Plan, pending: &mut Pending) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use crate::plan::linux::mappings;
 /// The user namespace that maps the ids of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountIds {
-    /// Absent are those of the user namespace that is joined.
+    /// Absent are those of the container's user namespace.
     pub mappings: Option<IdMappings>,
     /// Whether the mounts below are mapped too (`ridmap`).
     pub recursive: bool,
@@ -54,7 +54,10 @@ pub(crate) fn plan(
     let mappings = match (own, option, value) {
         (None, None, _) => return None,
         (None, Some(option), Some(value)) => Some(parse(&option.pointer, value, namespaces, found)),
-        (None, Some(option), None) => of_the_container(option, namespaces, found),
+        (None, Some(option), None) => {
+            check_user_namespace(option, namespaces, found);
+            None
+        }
         (Some(_), Some(option), Some(value)) => {
             let rule = "the mount has uidMappings and gidMappings too";
             found.add(&option.pointer, value, rule, "give one mapping");
@@ -87,20 +90,12 @@ fn own_mappings(pointer: &str, mount: &Mount, found: &mut Violations) -> Option<
 
 /// Without mappings of its own the mount has those of the user namespace (config.md, "Linux mount
 /// options").
-fn of_the_container(
-    option: &MapIds,
-    namespaces: &Namespaces,
-    found: &mut Violations,
-) -> Option<IdMappings> {
+fn check_user_namespace(option: &MapIds, namespaces: &Namespaces, found: &mut Violations) {
     if !namespaces.has(Kind::User) {
         let rule =
             "needs mappings of the mount or a user namespace (config.md, \"Linux mount options\")";
         found.add(&option.pointer, &option.text, rule, "add uidMappings and gidMappings");
     }
-    (!namespaces.joins(Kind::User)).then(|| IdMappings {
-        uids: namespaces.uid_mappings.clone(),
-        gids: namespaces.gid_mappings.clone(),
-    })
 }
 
 fn parse(pointer: &str, text: &str, namespaces: &Namespaces, found: &mut Violations) -> IdMappings {
