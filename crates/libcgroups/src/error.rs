@@ -19,6 +19,16 @@ pub enum Error {
         /// Why.
         errno: Errno,
     },
+    /// A process of the cgroup cannot be signalled.
+    #[error("signal {signal} to process {pid} of the cgroup: {errno}")]
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// The process.
+        pid: i32,
+        /// Why.
+        errno: Errno,
+    },
     /// A limit was refused.
     #[error("{pointer}: write {value:?} to {}: {errno}{}", path.display(), write_hint(*errno))]
     Limit {

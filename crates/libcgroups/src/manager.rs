@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::mark::{self, Bearer, Mark, Owner, Taker};
+use crate::processes::signal_each;
 use crate::{DeviceAccess, Error, Limits};
 
 /// What a container's cgroup can be asked to do.
@@ -70,6 +71,13 @@ pub trait CgroupManager: std::fmt::Debug {
     /// # Errors
     /// They cannot be read.
     fn pids(&self) -> Result<Vec<i32>, Error>;
+    /// Sends `signal` to every process in it and below. One that is gone is fine.
+    ///
+    /// # Errors
+    /// They cannot be read, or the first that does not take the signal.
+    fn signal(&self, signal: i32) -> Result<(), Error> {
+        signal_each(signal, || self.pids())
+    }
     /// Removes it, with what is below, from every hierarchy, as far as it can be; what is gone
     /// already is fine. Its processes are dead or dying.
     ///

@@ -1,8 +1,8 @@
 //! Runs hooks (runtime-spec, config.md, "POSIX-platform Hooks").
 
 use std::ffi::CString;
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{PipeReader, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ use crate::wait::{self, Signals};
 
 /// The most of a hook's output that an error shows, in bytes.
 const SHOWN_OUTPUT: usize = 2048;
+
+/// What a pipe holds (pipe(7)): one read(2) gets all of it.
+const PIPE_SIZE: usize = 64 << 10;
 
 /// What hooks are run with.
 #[derive(Clone, Copy)]
@@ -53,27 +56,29 @@ fn run_one(hook: &Hook, setting: Setting<'_>) -> anyhow::Result<()> {
     let mut input = memory_file(c"aril-hook-state")?;
     input.write_all(setting.state).context("write the state")?;
     input.rewind().context("write the state")?;
-    let mut output = memory_file(c"aril-hook-output")?;
+    let (output, printing) = std::io::pipe().context("pipe")?;
     let pidfd = match clone3(Flags::NONE, None).context("clone3")? {
         Cloned::Parent { pidfd, .. } => pidfd,
         Cloned::Child(_) => {
-            let error = execute(hook, input.as_fd(), output.as_fd(), setting);
-            let _ = writeln!(output, "{error:#}");
+            let error = execute(hook, input.as_fd(), printing.as_fd(), setting);
+            let _ = writeln!(&printing, "{error:#}");
             exit_now(127)
         }
     };
-    let outcome = wait(&pidfd, hook.timeout, setting.signals)?;
+    drop(printing);
+    let mut output = Output::new(output)?;
+    let outcome = wait(&pidfd, hook.timeout, setting.signals, &mut output)?;
     match outcome {
         Outcome::Exited(0) => Ok(()),
-        outcome => bail!("{outcome}{}", printed(&mut output)),
+        outcome => bail!("{outcome}{output}"),
     }
 }
 
 /// In the child: standard streams, then the program. Returns only what failed.
 fn execute(
     hook: &Hook,
-    input: std::os::fd::BorrowedFd<'_>,
-    output: std::os::fd::BorrowedFd<'_>,
+    input: BorrowedFd<'_>,
+    output: BorrowedFd<'_>,
     setting: Setting<'_>,
 ) -> anyhow::Error {
     if let Some(directory) = setting.directory {
@@ -122,20 +127,41 @@ fn wait(
     pidfd: &OwnedFd,
     timeout: Option<u32>,
     signals: Option<&Signals>,
+    output: &mut Output,
 ) -> anyhow::Result<Outcome> {
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let in_time = match signals {
-        Some(signals) => signals.until_readable(pidfd.as_fd(), deadline),
-        None => wait::until_readable(pidfd.as_fd(), deadline).context("poll"),
-    };
+    let in_time = until_ended(pidfd, deadline, signals, output);
     if !matches!(in_time, Ok(true)) {
         let _ = pidfd_send_signal(pidfd, Signal::KILL);
     }
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).context("waitid")?;
+    output.take();
     Ok(match (in_time?, timeout) {
         (false, Some(seconds)) => Outcome::TimedOut(seconds),
         _ => ended(status.as_ref()),
     })
+}
+
+/// Waits for the hook's end, and takes what it prints meanwhile. Whether it ended in time.
+fn until_ended(
+    pidfd: &OwnedFd,
+    deadline: Option<Instant>,
+    signals: Option<&Signals>,
+    output: &mut Output,
+) -> anyhow::Result<bool> {
+    loop {
+        let fds = [Some(pidfd.as_fd()), output.as_fd()];
+        let [has_ended, prints] = wait::until_one_is_readable(fds, deadline, signals)?;
+        if has_ended || !prints {
+            return Ok(has_ended);
+        }
+        output.take();
+        // One that prints without end is neither exempt from its timeout nor from signals.
+        signals.map_or(Ok(()), Signals::check)?;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(false);
+        }
+    }
 }
 
 fn ended(status: Option<&WaitIdStatus>) -> Outcome {
@@ -147,15 +173,47 @@ fn ended(status: Option<&WaitIdStatus>) -> Outcome {
     }
 }
 
-/// What the hook printed, as the tail of an error message.
-fn printed(output: &mut std::fs::File) -> String {
-    let mut bytes = Vec::new();
-    let read =
-        output.rewind().and_then(|()| output.take(SHOWN_OUTPUT as u64).read_to_end(&mut bytes));
-    let text = String::from_utf8_lossy(&bytes);
-    match (read, text.trim()) {
-        (Ok(_), text) if !text.is_empty() => format!(": {}", text.replace('\n', "; ")),
-        _ => String::new(),
+/// What a hook prints: the beginning is kept for an error message, the rest is read and forgotten, so that it takes no
+/// memory and keeps no hook from going on. Who prints after the hook has ended writes to a broken pipe.
+struct Output {
+    pipe: Option<PipeReader>,
+    shown: Vec<u8>,
+}
+
+impl Output {
+    fn new(pipe: PipeReader) -> anyhow::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true).context("ioctl FIONBIO")?;
+        Ok(Self { pipe: Some(pipe), shown: Vec::new() })
+    }
+
+    /// The end of the pipe, until nobody has the other one.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(PipeReader::as_fd)
+    }
+
+    /// Takes what is there.
+    fn take(&mut self) {
+        let mut buffer = [0; PIPE_SIZE];
+        let Some(pipe) = &mut self.pipe else { return };
+        match pipe.read(&mut buffer) {
+            Ok(length) if length > 0 => {
+                let room = SHOWN_OUTPUT.saturating_sub(self.shown.len());
+                self.shown.extend(&buffer[..length.min(room)]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => self.pipe = None,
+        }
+    }
+}
+
+/// As the tail of an error message.
+impl std::fmt::Display for Output {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = String::from_utf8_lossy(&self.shown);
+        match text.trim() {
+            "" => Ok(()),
+            text => write!(formatter, ": {}", text.replace('\n', "; ")),
+        }
     }
 }
 

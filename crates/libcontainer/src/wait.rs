@@ -33,6 +33,31 @@ fn until_any(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<usize,
     }
 }
 
+/// Waits until one of `fds` is readable or the deadline has passed: which of them are. With `signals` it is an error if
+/// one comes before that asks this process to end.
+///
+/// # Errors
+/// [`Interrupted`], or those of ppoll(2) and read(2).
+pub(crate) fn until_one_is_readable<const N: usize>(
+    fds: [Option<BorrowedFd<'_>>; N],
+    deadline: Option<Instant>,
+    signals: Option<&Signals>,
+) -> anyhow::Result<[bool; N]> {
+    loop {
+        let all = fds.iter().copied().chain([signals.map(Signals::as_fd)]);
+        let mut polled: Vec<_> =
+            all.flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let ready = until_any(&mut polled, deadline).context("poll")?;
+        let mut results = polled.iter().map(|fd| !fd.revents().is_empty());
+        let readable = fds.map(|fd| fd.is_some() && results.next().unwrap_or(false));
+        // What is waited for has come: the signal is for whoever is next to read it.
+        if ready == 0 || readable.contains(&true) {
+            return Ok(readable);
+        }
+        signals.map_or(Ok(()), Signals::check)?;
+    }
+}
+
 /// The signals that were sent to this process, which wait to be read: none ends it, and none is lost.
 #[derive(Debug)]
 pub(crate) struct Signals(SignalFd);
@@ -83,16 +108,7 @@ impl Signals {
         fd: BorrowedFd<'_>,
         deadline: Option<Instant>,
     ) -> anyhow::Result<bool> {
-        loop {
-            let mut fds = [fd, self.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            until_any(&mut fds, deadline).context("poll")?;
-            let [readable, signaled] = fds.map(|fd| !fd.revents().is_empty());
-            // What is waited for has come: the signal is for whoever is next to read it.
-            if readable || !signaled {
-                return Ok(readable);
-            }
-            self.check()?;
-        }
+        Ok(until_one_is_readable([Some(fd)], deadline, Some(self))?[0])
     }
 }
 

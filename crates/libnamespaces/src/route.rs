@@ -1,5 +1,6 @@
 //! rtnetlink(7): a socket in a network namespace, and messages about links and addresses.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -8,6 +9,7 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload, NetlinkSerializable, Nla as _, NlasIterator, Parseable as _,
 };
 use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -31,6 +33,8 @@ const IFF_UP: u32 = 1;
 /// The index of the loopback interface, the first one of each namespace (include/net/flow.h,
 /// `LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
+/// The kernel's port (netlink(7), `nl_pid`).
+const KERNEL: u32 = 0;
 /// The kernel's packets are no longer (net/netlink/af_netlink.c, `netlink_dump`).
 const LONGEST_PACKET: usize = 32 * 1024;
 
@@ -162,14 +166,19 @@ impl NetlinkDeserializable for Message {
 
 /// A socket in a network namespace, which also keeps the namespace alive.
 #[derive(Debug)]
-pub(crate) struct RouteSocket(OwnedFd);
+pub(crate) struct RouteSocket {
+    socket: OwnedFd,
+    /// Of the question asked last.
+    sequence: Cell<u32>,
+}
 
 impl RouteSocket {
     /// In the namespace of this process.
     pub(crate) fn new() -> Result<Self, Errno> {
         // No protocol is the number of NETLINK_ROUTE.
         let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
-        rustix::net::socket_with(family, SocketType::RAW, flags, None).map(Self)
+        let socket = rustix::net::socket_with(family, SocketType::RAW, flags, None)?;
+        Ok(Self { socket, sequence: Cell::new(0) })
     }
 
     /// In the namespace `other`, from that of this process, `own`.
@@ -181,29 +190,45 @@ impl RouteSocket {
         socket
     }
 
+    fn next_sequence(&self) -> u32 {
+        self.sequence.set(self.sequence.get().wrapping_add(1));
+        self.sequence.get()
+    }
+
     /// Sends a message, with `NLM_F_*`, and receives what is answered.
     pub(crate) fn ask(&self, message: Message, flags: u16) -> Result<Vec<Message>, Errno> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        header.sequence_number = self.next_sequence();
         let mut packet = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         packet.finalize();
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
-        rustix::net::send(&self.0, &bytes, SendFlags::empty())?;
+        rustix::net::send(&self.socket, &bytes, SendFlags::empty())?;
         let mut answers = Vec::new();
-        while !self.receive(&mut answers)? {}
+        while !self.receive(header.sequence_number, &mut answers)? {}
         Ok(answers)
     }
 
-    /// Receives one packet; whether it was the last.
-    fn receive(&self, answers: &mut Vec<Message>) -> Result<bool, Errno> {
+    /// Receives one packet of the answer to `sequence`; whether it was the last. Whatever else comes is not from the
+    /// kernel, or of an earlier question.
+    fn receive(&self, sequence: u32, answers: &mut Vec<Message>) -> Result<bool, Errno> {
         let mut bytes = vec![0; LONGEST_PACKET];
-        let (length, _) = rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::empty())?;
+        let (length, _, sender) =
+            rustix::net::recvfrom(&self.socket, &mut bytes[..], RecvFlags::empty())?;
+        let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
+        if sender.is_none_or(|sender| sender.pid() != KERNEL) {
+            return Ok(false);
+        }
         let mut rest = bytes.get(..length).unwrap_or_default();
         while !rest.is_empty() {
             let message = NetlinkMessage::<Message>::deserialize(rest).map_err(|_| Errno::PROTO)?;
             // Messages begin at multiples of four bytes (netlink(7)).
             let length = (message.header.length as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+            if message.header.sequence_number != sequence {
+                continue;
+            }
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(true),
                 NetlinkPayload::Error(error) => {
@@ -213,7 +238,6 @@ impl RouteSocket {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                 _ => {}
             }
-            rest = rest.get(length..).unwrap_or_default();
         }
         Ok(false)
     }
@@ -221,7 +245,10 @@ impl RouteSocket {
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_core::{NLM_F_DUMP, Nla as _};
+    use netlink_packet_core::{
+        DoneMessage, NLM_F_DUMP, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
+    };
+    use rustix::net::SendFlags;
 
     use super::{IFA_LABEL, LOOPBACK, Message, RouteSocket};
 
@@ -242,5 +269,27 @@ mod tests {
             assert_eq!(other.index(), 7);
             assert!(other.attributes.iter().all(|one| one.kind() != IFA_LABEL));
         }
+    }
+
+    /// Another process of the namespace may send to the port of a socket that asks. Without the right to it the
+    /// kernel refuses (netlink(7)), and there is nothing to tell apart.
+    #[test]
+    fn answers_are_the_kernels() {
+        let socket = RouteSocket::new().unwrap();
+        socket.ask(Message::get_link("lo"), 0).unwrap();
+        let port = rustix::net::getsockname(&socket.socket).unwrap();
+        let liar = RouteSocket::new().unwrap();
+        let mut header = NetlinkHeader::default();
+        header.sequence_number = socket.sequence.get() + 1;
+        let done = NetlinkPayload::<Message>::Done(DoneMessage::default());
+        let mut lie = NetlinkMessage::new(header, done);
+        lie.finalize();
+        let mut bytes = vec![0; lie.buffer_len()];
+        lie.serialize(&mut bytes);
+        match rustix::net::sendto(&liar.socket, &bytes, SendFlags::empty(), &port) {
+            Ok(_) => {}
+            Err(errno) => assert_eq!(errno, rustix::io::Errno::PERM),
+        }
+        assert_eq!(socket.ask(Message::get_link("lo"), 0).unwrap().len(), 1);
     }
 }

@@ -24,6 +24,7 @@ mod precedence;
 mod profile;
 mod search;
 mod section;
+mod unknown;
 
 use libviolation::Violation;
 use oci_spec::runtime::LinuxSeccomp;
@@ -31,6 +32,7 @@ use oci_spec::runtime::LinuxSeccomp;
 pub use architecture::Architecture;
 pub use filter::{Filter, Instruction, NotAProgram, flag};
 pub use profile::{ACTIONS, FLAGS, OPERATORS};
+pub use unknown::{UnknownName, unknown_names};
 
 /// `BPF_MAXINSNS` of linux/bpf_common.h: the longest program that seccomp(2) accepts.
 pub const MAXIMUM_INSTRUCTIONS: usize = 4096;
@@ -42,7 +44,7 @@ pub const MAXIMUM_INSTRUCTIONS: usize = 4096;
 /// - The filter covers the profile's architectures and `native`, listed or not. A call of another
 ///   architecture (or of x32, where only x86_64 is listed) kills the thread.
 /// - A name that an architecture does not have is skipped there: profiles are written for many
-///   kernels and machines.
+///   kernels and machines. [`unknown_names`] tells of those that were to be denied.
 /// - A rule with the default action is skipped. Of the rules of one system call, the first without
 ///   arguments beats all others. Of several with arguments that hold at once, the one with the most
 ///   restrictive action counts, as among several filters (seccomp(2)); of equals, the first. Here

@@ -110,17 +110,22 @@ pub(crate) fn check(
     let notifies = given.iter().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify);
     found.listener(profile, notifies);
     let flags = flags(profile.flags().as_deref(), notifies);
-    let is_permissive = matches!(
-        default_action,
-        LinuxSeccompAction::ScmpActAllow
-            | LinuxSeccompAction::ScmpActLog
-            | LinuxSeccompAction::ScmpActTrace
-    );
+    let is_permissive = is_permissive(default_action);
     if found.0.is_empty() {
         Ok(Profile { architectures, default, is_permissive, rules, flags })
     } else {
         Err(found.0)
     }
+}
+
+/// Whether the action lets a call pass: to the kernel or to a tracer.
+pub(crate) const fn is_permissive(action: LinuxSeccompAction) -> bool {
+    matches!(
+        action,
+        LinuxSeccompAction::ScmpActAllow
+            | LinuxSeccompAction::ScmpActLog
+            | LinuxSeccompAction::ScmpActTrace
+    )
 }
 
 const NOTIFY_ALL: &str = "would stop the container's own start, which nobody can answer for \

@@ -15,7 +15,7 @@ cases!("hook_failures":
     create_container_fails, start_container_fails, failure_stops_the_list, failing_poststart,
     failing_poststop_only_warns, failing_poststop_does_not_stop_the_list,
     poststop_after_failed_create, poststop_after_failed_start_container, missing_program,
-    killed_hook,
+    killed_hook, output_takes_no_memory, output_without_end, output_of_what_stays,
 );
 
 fn sleeping(path: &str) -> Value {
@@ -131,6 +131,36 @@ fn missing_program(container: &mut Container) -> Test {
         container.set("/hooks", json!({ kind: [{ "path": "/no/such/hook" }] }));
         container.create_refused(&["/no/such/hook", "no such file or directory"])?;
     }
+    Ok(())
+}
+
+/// However much a hook prints, the runtime keeps the beginning only.
+fn output_takes_no_memory(container: &mut Container) -> Test {
+    let script = "echo because; head -c 20000000 /dev/zero; stat -Lc %s /proc/self/fd/1 >&2
+        [ $(stat -Lc %s /proc/self/fd/1) = 0 ] && exit 3";
+    for kind in ["createRuntime", "createContainer"] {
+        container.set("/hooks", json!({ kind: [shell(script)] }));
+        container.create_refused(&["exit status 3: because"])?;
+    }
+    Ok(())
+}
+
+fn output_without_end(container: &mut Container) -> Test {
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "yes"], "timeout": 1 });
+    for kind in ["createRuntime", "createContainer"] {
+        container.set("/hooks", json!({ kind: [hook] }));
+        container.create_refused(&["timeout of 1 s"])?;
+    }
+    Ok(())
+}
+
+/// What a hook leaves behind may keep its output open, and nobody waits for that.
+fn output_of_what_stays(container: &mut Container) -> Test {
+    container.set("/hooks/createRuntime", json!([shell("sleep 3 & exit 0")]));
+    let before = Instant::now();
+    container.run()?.success()?;
+    ensure!(before.elapsed().as_secs() < 3, "waited for");
+    std::thread::sleep(std::time::Duration::from_secs(3));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::container::Container;
 cases!("seccomp":
     denied_with_eperm, denied_with_another_errno, default_errno, default_denies, kills, logs_and_traps,
     argument_equal, argument_masked, arguments_all_match, arguments_same_index_any_matches,
-    unknown_names_are_passed_over, architectures, without_no_new_privileges, exec_is_filtered,
+    unknown_names_are_passed_over, unknown_names_that_are_denied, architectures, without_no_new_privileges, exec_is_filtered,
     shown_in_status, flags, wrong_profiles, errno_of_an_action_without_one, no_names,
 );
 
@@ -229,6 +229,21 @@ fn arguments_same_index_any_matches(container: &mut Container) -> Test {
 fn unknown_names_are_passed_over(container: &mut Container) -> Test {
     deny(container, json!([{ "names": ["no_such_call", "mkdir", "mkdirat"], "action": ERRNO }]));
     same!(container.run_script(MKDIR)?.code, 1);
+    Ok(())
+}
+
+/// What is not denied though the profile says so is told, where it is denied by name.
+fn unknown_names_that_are_denied(container: &mut Container) -> Test {
+    deny(container, json!([{ "names": ["no_such_call", "swapon"], "action": ERRNO }]));
+    let run = |container: &Container| {
+        container.save()?;
+        let bundle = container.bundle();
+        container.runtime(&["--debug", "run", "--bundle", &bundle, &container.id])
+    };
+    let output = run(container)?.success()?;
+    ensure!(output.log.contains("/linux/seccomp/syscalls/0/names/0"), "{output:?}");
+    container.set("/linux/seccomp/syscalls/0/action", json!("SCMP_ACT_LOG"));
+    ensure!(!run(container)?.success()?.log.contains("names/0"), "of an allowed one");
     Ok(())
 }
 

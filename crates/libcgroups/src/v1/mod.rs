@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::limits::{Hierarchy, Write};
 use crate::location::{Directories, LegacyLocation};
 use crate::making::Making;
-use crate::processes::kill_each;
+use crate::processes::KILL;
 use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Taker, files, v2, walk};
 
 /// How long freezing may take.
@@ -135,12 +135,13 @@ impl CgroupManager for Manager {
     }
 
     fn kill(&self) -> Result<(), Error> {
+        let mut killed = Ok(());
         if !self.unified.kill_at_once() {
             // Frozen processes fork no others.
             let _ = self.freeze();
-            kill_each(&self.pids()?);
+            killed = self.signal(KILL);
         }
-        self.thaw_all()
+        self.thaw_all().and(killed)
     }
 
     fn pids(&self) -> Result<Vec<i32>, Error> {

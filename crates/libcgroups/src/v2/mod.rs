@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
 use crate::making::Making;
-use crate::processes::kill_each;
+use crate::processes::KILL;
 use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Taker, files, walk};
 
 /// How long freezing may take.
@@ -118,8 +118,8 @@ impl CgroupManager for Manager {
         }
         // Frozen processes fork no others; a killed one dies frozen or not.
         let _ = self.freeze();
-        kill_each(&walk::pids(directory)?);
-        self.thaw_all()
+        let killed = self.signal(KILL);
+        self.thaw_all().and(killed)
     }
 
     fn pids(&self) -> Result<Vec<i32>, Error> {

@@ -3,8 +3,12 @@
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Rlimit, Uid, set_dumpable_behavior, setrlimit};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, capability_is_in_bounding_set, remove_capability_from_bounding_set,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 use super::root::Root;
 use crate::plan::{Capabilities, Confinement, MemoryPolicy, Process};
@@ -86,7 +90,7 @@ fn take_groups_and_user(process: &Process, root: &Root) -> anyhow::Result<()> {
     match set_thread_groups(&groups) {
         // In a user namespace made without privilege the groups cannot be changed, and setgroups
         // is denied (user_namespaces(7)): nothing was asked for, so nothing is lost.
-        Err(rustix::io::Errno::PERM) if groups.is_empty() && setgroups_is_denied(root) => {}
+        Err(Errno::PERM) if groups.is_empty() && setgroups_is_denied(root) => {}
         result => result.context("process.user.additionalGids: setgroups")?,
     }
     let gid = Gid::from_raw(process.gid);
@@ -103,18 +107,19 @@ fn setgroups_is_denied(root: &Root) -> bool {
     file.and_then(|file| rustix::io::read(file, &mut text)).is_ok() && text == *b"deny"
 }
 
+/// The kernel is asked for one after the other until it has no more: it may have some that no list here has.
 fn drop_bounding(keep: u64) -> anyhow::Result<()> {
-    for capability in caps::all() {
-        if keep & capability.bitmask() != 0 {
-            continue;
-        }
-        match caps::drop(None, CapSet::Bounding, capability) {
+    let unwanted = (0..u64::BITS).filter(|number| keep & (1 << number) == 0);
+    for number in unwanted {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        match remove_capability_from_bounding_set(one) {
             Ok(()) => {}
-            // A capability that this kernel does not have is not held either.
-            Err(_) if !caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) => {}
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("drop {capability} from the bounding set: prctl"));
+            Err(Errno::INVAL) => break,
+            // Not permitted, but not held either.
+            Err(_) if !capability_is_in_bounding_set(one).unwrap_or(true) => {}
+            Err(errno) => {
+                let text = format!("drop {one:?} from the bounding set: prctl");
+                return Err(errno).context(text);
             }
         }
     }

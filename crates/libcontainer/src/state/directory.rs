@@ -59,13 +59,13 @@ impl StateDirectory {
     pub(crate) fn claim(context: &Context, id: &str) -> Result<LockedDirectory> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
-        builder.mode(0o711);
+        builder.mode(0o700);
         let path = context.root.join(id);
         let made = builder.create(&path).or_else(|error| {
             if error.kind() != std::io::ErrorKind::NotFound {
                 return Err(error);
             }
-            std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&context.root)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&context.root)?;
             builder.create(&path)
         });
         match made {

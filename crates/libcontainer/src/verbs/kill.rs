@@ -48,18 +48,5 @@ fn signal_all(state: &State, signal: i32) -> Result<()> {
     if signal == KILL {
         return Ok(manager.kill()?);
     }
-    for pid in manager.pids()? {
-        let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
-        let flags = rustix::process::PidfdFlags::empty();
-        let sent = rustix::process::pidfd_open(pid, flags)
-            .and_then(|pidfd| libsyscall::signal::send(std::os::fd::AsFd::as_fd(&pidfd), signal));
-        match sent {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(errno) => {
-                let text = format!("signal {signal} to process {pid:?}: pidfd_send_signal");
-                return Err(anyhow::Error::new(errno).context(text).into());
-            }
-        }
-    }
-    Ok(())
+    Ok(manager.signal(signal)?)
 }

@@ -1,6 +1,6 @@
 //! `linux.seccomp`, compiled.
 
-use libseccompiler::{Architecture, Filter, compile};
+use libseccompiler::{Architecture, Filter, UnknownName, compile, unknown_names};
 use oci_spec::runtime::{Linux, LinuxSeccompAction};
 
 use crate::plan::Violations;
@@ -24,6 +24,10 @@ pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Option<Filter> {
     let listener = seccomp.listener_path().as_ref();
     if let Some(path) = listener.filter(|path| !path.as_os_str().is_empty()) {
         found.not_yet("/linux/seccomp/listenerPath", path.display());
+    }
+    for UnknownName { pointer, name } in unknown_names(seccomp) {
+        let why = "is a system call that aril does not know, so it is not denied";
+        found.warn(format!("/linux/seccomp{pointer} {name:?}: {why}"));
     }
     match compile(seccomp, native) {
         Ok(filter) => Some(filter),
