@@ -62,16 +62,31 @@ pub(crate) fn new_filesystem(
     parameters: &[Parameter],
     attributes: Attributes,
 ) -> anyhow::Result<OwnedFd> {
-    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)
-        .with_context(|| format!("filesystem type {fstype:?}: fsopen"))?;
+    make_filesystem(&open_filesystem(fstype)?, fstype, source, parameters, attributes)
+}
+
+/// What a filesystem is to be made of. It belongs to the namespaces of this process, whoever makes it.
+pub(crate) fn open_filesystem(fstype: &CStr) -> anyhow::Result<OwnedFd> {
+    fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)
+        .with_context(|| format!("filesystem type {fstype:?}: fsopen"))
+}
+
+/// Makes the instance of an opened filesystem, and its detached mount.
+pub(crate) fn make_filesystem(
+    context: &OwnedFd,
+    fstype: &CStr,
+    source: Option<&CStr>,
+    parameters: &[Parameter],
+    attributes: Attributes,
+) -> anyhow::Result<OwnedFd> {
     if let Some(source) = source {
-        let set = fsconfig_set_string(&context, c"source", source);
-        explained(&context, set, format!("source {source:?}"))?;
+        let set = fsconfig_set_string(context, c"source", source);
+        explained(context, set, format!("source {source:?}"))?;
     }
-    configure(&context, parameters)?;
-    explained(&context, fsconfig_create(&context), format!("create {fstype:?}"))?;
+    configure(context, parameters)?;
+    explained(context, fsconfig_create(context), format!("create {fstype:?}"))?;
     let flags = MountAttrFlags::from_bits_retain(attributes.set as u32);
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).context("fsmount")
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, flags).context("fsmount")
 }
 
 pub(crate) fn configure(context: &OwnedFd, parameters: &[Parameter]) -> anyhow::Result<()> {

@@ -32,6 +32,27 @@ pub(crate) enum Reply {
     Start,
 }
 
+/// From a maker to the init that it makes the container for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Wish {
+    /// It wants a procfs of init's pid namespace, opened.
+    Procfs,
+    /// The container is made. The message carries its mount namespace, its root and, if it has a terminal,
+    /// the slave of that.
+    Finish,
+}
+
+/// From init to its maker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// It is there, and has this pid in its pid namespace.
+    Born(i32),
+    /// The message carries the procfs.
+    Procfs,
+    /// The call failed, with this error number.
+    Failed(i32),
+}
+
 /// Why init failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {

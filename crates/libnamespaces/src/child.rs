@@ -10,3 +10,12 @@ pub struct Child {
     /// Its pidfd.
     pub pidfd: OwnedFd,
 }
+
+/// What a joiner leaves the runtime with.
+#[derive(Debug)]
+pub struct Children {
+    /// The container's process.
+    pub process: Child,
+    /// The pidfd of the maker, if there is one. It is a child of the runtime, too.
+    pub maker: Option<OwnedFd>,
+}

@@ -2,7 +2,7 @@
 
 use crate::{Kind, KindSet, Namespaces};
 
-/// How init comes into being. Both ways end with one child of the runtime.
+/// How init comes into being: always as a child of the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spawn {
     /// The runtime clones init.
@@ -30,12 +30,27 @@ pub enum Spawn {
         /// Namespaces that init makes when it is in its cgroup.
         init_unshares: KindSet,
     },
+    /// Others are in init's pid namespace already, and see it from its birth. The runtime clones a
+    /// joiner, which enters and makes all namespaces but that one, when it is in its cgroup. It
+    /// clones a maker, which makes the container, lets go of everything that is the host's, and
+    /// clones init into the pid namespace. All are siblings.
+    Watched {
+        /// As in [`Staged`](Self::Staged).
+        beforehand: KindSet,
+        /// Namespaces that the joiner enters.
+        joiner_joins: KindSet,
+        /// Namespaces that the joiner makes.
+        joiner_unshares: KindSet,
+    },
 }
 
 /// Decides for `namespaces`.
 ///
 /// A joiner is needed when a namespace can only be entered by children (a joined pid namespace, a
 /// new or joined time namespace), and when privilege changes on the way (a user namespace).
+///
+/// In a pid namespace that is joined, as in a pod, whoever has `CAP_SYS_PTRACE` may follow the links of
+/// init's /proc/PID: so init comes into being when there is nothing left in it that leads to the host.
 ///
 /// A new user namespace is made beforehand and gets its ids then: whatever is made after that in it, the
 /// network with its files in /proc too, belongs to its root. With any user namespace a mount namespace is
@@ -49,14 +64,17 @@ pub fn decide(namespaces: &Namespaces) -> Spawn {
     let joins: KindSet = namespaces.joined.iter().map(|joined| joined.kind).collect();
     let own = namespaces.new.without(Kind::Cgroup).without(Kind::Time);
     let init_unshares = only(namespaces.new, Kind::Cgroup);
-    let staged =
-        joins.contains(Kind::Pid) || namespaces.has(Kind::User) || namespaces.has(Kind::Time);
-    if staged {
-        let beforehand = beforehand(namespaces);
-        let made: KindSet = beforehand.iter().filter(|kind| own.contains(*kind)).collect();
+    let beforehand = beforehand(namespaces);
+    let made: KindSet = beforehand.iter().filter(|kind| namespaces.new.contains(*kind)).collect();
+    let joiner_joins = made.iter().fold(joins, KindSet::with);
+    if joins.contains(Kind::Pid) {
+        let joiner_joins = joiner_joins.without(Kind::Pid);
+        let joiner_unshares = made.iter().fold(namespaces.new, KindSet::without);
+        Spawn::Watched { beforehand, joiner_joins, joiner_unshares }
+    } else if namespaces.has(Kind::User) || namespaces.has(Kind::Time) {
         Spawn::Staged {
             beforehand,
-            joiner_joins: made.iter().fold(joins, KindSet::with),
+            joiner_joins,
             joiner_unshares: only(namespaces.new, Kind::Time),
             clone: made.iter().fold(own, KindSet::without),
             init_unshares,
@@ -84,7 +102,7 @@ impl Spawn {
     pub const fn beforehand(&self) -> KindSet {
         match self {
             Self::Direct { .. } => KindSet::EMPTY,
-            Self::Staged { beforehand, .. } => *beforehand,
+            Self::Staged { beforehand, .. } | Self::Watched { beforehand, .. } => *beforehand,
         }
     }
 
@@ -93,7 +111,7 @@ impl Spawn {
     pub const fn init_joins(&self) -> KindSet {
         match self {
             Self::Direct { init_joins, .. } => *init_joins,
-            Self::Staged { .. } => KindSet::EMPTY,
+            Self::Staged { .. } | Self::Watched { .. } => KindSet::EMPTY,
         }
     }
 
@@ -104,6 +122,7 @@ impl Spawn {
             Self::Direct { init_unshares, .. } | Self::Staged { init_unshares, .. } => {
                 *init_unshares
             }
+            Self::Watched { .. } => KindSet::EMPTY,
         }
     }
 }
@@ -233,10 +252,21 @@ mod tests {
         staged(&[User, Pid], &[Mount], made);
     }
 
+    #[track_caller]
+    fn watched(new: &[Kind], joined: &[Kind], joins: &[Kind], unshares: &[Kind]) {
+        let namespaces = namespaces(new, joined);
+        let Spawn::Watched { joiner_joins, joiner_unshares, .. } = decide(&namespaces) else {
+            panic!("{:?}", decide(&namespaces));
+        };
+        assert_eq!((joiner_joins, joiner_unshares), (set(joins), set(unshares)));
+    }
+
     #[test]
-    fn a_joined_pid_namespace_is_staged() {
-        let made = Staged { joiner_joins: &[Pid], clone: &[Mount], ..Staged::default() };
-        staged(&[Mount], &[Pid], made);
+    fn in_a_joined_pid_namespace_init_is_watched() {
+        watched(&[Mount, Cgroup, Time], &[Pid], &[], &[Mount, Cgroup, Time]);
+        watched(&[Mount], &[Pid, Network], &[Network], &[Mount]);
+        watched(&[User, Mount, Uts], &[Pid], &[User, Mount], &[Uts]);
+        watched(&[Mount], &[User, Pid], &[User, Mount], &[]);
     }
 
     #[test]

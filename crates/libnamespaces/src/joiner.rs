@@ -8,8 +8,8 @@ use libsyscall::command_line::CommandLine;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-use crate::report::Report;
-use crate::{Child, Error, KindSet};
+use crate::report::{Born, Report};
+use crate::{Child, Children, Error, KindSet};
 
 /// What /proc/PID/cmdline says of a process that is not its program yet.
 const NAME: &[u8] = b"aril init";
@@ -67,6 +67,22 @@ impl Joiner {
         }
     }
 
+    /// Clones a maker, as a child of the runtime: a process that stays and makes the container. Returns in it, with
+    /// something, and in the joiner.
+    ///
+    /// # Errors
+    /// Those of clone3(2) and sendmsg(2), in the joiner.
+    pub fn clone_maker(&self) -> Result<Option<ClonedChild>, Error> {
+        match clone_into(Flags::PARENT, None, FIRST_PROCESS)? {
+            Cloned::Child(maker) => Ok(Some(maker)),
+            Cloned::Parent { pidfd, .. } => {
+                let sent = self.report.send_maker(&pidfd);
+                sent.map_err(Error::call("report the maker: sendmsg"))?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Reports what failed, and ends.
     pub fn fail(&self, error: &Error) -> ! {
         // Who does not hear it sees the end of the joiner.
@@ -94,22 +110,44 @@ impl Expected {
     /// Waits for the joiner's report and its end.
     ///
     /// # Errors
-    /// What the joiner reported, or [`Error::JoinerLost`] if it ended without a word.
-    pub fn child(self) -> Result<Child, Error> {
-        let report = self.report.receive();
+    /// What the joiner reported, or [`Error::JoinerLost`] if it ended without a word. What it has cloned
+    /// is killed then.
+    pub fn children(self) -> Result<Children, Error> {
+        let mut maker = None;
+        let process = loop {
+            match self.report.receive() {
+                Ok(Born::Maker(pidfd)) => maker = Some(pidfd),
+                Ok(Born::Process(child)) => break Ok(child),
+                Err(error) => break Err(error),
+            }
+        };
         waitid(WaitId::PidFd(self.joiner.as_fd()), WaitIdOptions::EXITED)
             .map_err(Error::call("wait for the process that joins the namespaces: waitid"))?;
-        report
-    }
-
-    /// Kills the joiner, and what it has cloned, without a wait: both may be frozen.
-    pub fn abandon(self) {
-        let kill = |pidfd: &OwnedFd| pidfd_send_signal(pidfd, Signal::KILL);
-        let _ = kill(&self.joiner);
-        if let Some(Ok(child)) = self.report.receive_now() {
-            let _ = kill(&child.pidfd);
+        match (process, maker) {
+            (Ok(process), maker) => Ok(Children { process, maker }),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(maker)) => {
+                kill(&maker);
+                let _ = waitid(WaitId::PidFd(maker.as_fd()), WaitIdOptions::EXITED);
+                Err(error)
+            }
         }
     }
+
+    /// Kills the joiner, and what it has cloned, without a wait: all may be frozen.
+    pub fn abandon(self) {
+        kill(&self.joiner);
+        while self.report.is_readable() {
+            match self.report.receive() {
+                Ok(Born::Maker(pidfd) | Born::Process(Child { pidfd, .. })) => kill(&pidfd),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn kill(pidfd: &OwnedFd) {
+    let _ = pidfd_send_signal(pidfd, Signal::KILL);
 }
 
 /// The step that makes what becomes the container's process, or leads to it.

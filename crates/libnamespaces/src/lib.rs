@@ -19,7 +19,7 @@ mod route;
 mod spawn;
 mod visit;
 
-pub use child::Child;
+pub use child::{Child, Children};
 pub use decision::{Spawn, decide};
 pub use error::Error;
 pub use holder::{Prepared, prepare, user_namespace};
@@ -29,5 +29,5 @@ pub use kind::{Kind, KindSet};
 pub use network_device::{MovedDevices, NetworkDevice};
 pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
 pub use route::bring_loopback_up;
-pub use spawn::{Spawned, spawn};
+pub use spawn::{Coming, Newborn, Spawned, enter_watched, spawn};
 pub use visit::in_mount_namespace;

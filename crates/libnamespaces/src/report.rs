@@ -9,6 +9,17 @@ use rustix::io::Errno;
 use crate::Child;
 use crate::Error;
 
+/// The text beside a maker's pidfd.
+const MAKER: &[u8] = b"maker";
+
+/// A process that the joiner has cloned.
+pub(crate) enum Born {
+    /// The maker, by its pidfd.
+    Maker(OwnedFd),
+    /// The container's process: the last word.
+    Process(Child),
+}
+
 /// One message: a pid with its pidfd, or an error number with a text.
 struct Said {
     number: i32,
@@ -32,6 +43,11 @@ impl Report {
         Ok((Self(reader), Self(writer)))
     }
 
+    /// Sends the pidfd of the maker.
+    pub(crate) fn send_maker(&self, pidfd: &OwnedFd) -> Result<(), Errno> {
+        packet::send(self.0.as_fd(), &[&0_i32.to_ne_bytes()[..], MAKER].concat(), &[pidfd.as_fd()])
+    }
+
     /// Sends init: its pid and pidfd.
     pub(crate) fn send_child(&self, pid: i32, pidfd: &OwnedFd) -> Result<(), Errno> {
         packet::send(self.0.as_fd(), &pid.to_ne_bytes(), &[pidfd.as_fd()])
@@ -50,18 +66,18 @@ impl Report {
         packet::send(self.0.as_fd(), &message, &[])
     }
 
-    /// The joiner's report, if it is there already.
-    pub(crate) fn receive_now(&self) -> Option<Result<Child, Error>> {
+    /// Whether there is something to receive, or will be nothing.
+    pub(crate) fn is_readable(&self) -> bool {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        let ready = poll(&mut fds, Some(&Timespec::default())).ok()?;
-        (ready > 0).then(|| self.receive())
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(ready) if ready > 0)
     }
 
-    /// Waits for the joiner's report.
-    pub(crate) fn receive(&self) -> Result<Child, Error> {
+    /// Waits for the joiner's next word.
+    pub(crate) fn receive(&self) -> Result<Born, Error> {
         let Said { number, text, pidfd } = self.hear()?;
         match pidfd {
-            Some(pidfd) => Ok(Child { pid: number, pidfd }),
+            Some(pidfd) if text.as_bytes() == MAKER => Ok(Born::Maker(pidfd)),
+            Some(pidfd) => Ok(Born::Process(Child { pid: number, pidfd })),
             None => Err(failure(number, text)),
         }
     }

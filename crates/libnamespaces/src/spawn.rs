@@ -6,7 +6,7 @@ use libsyscall::clone::{Cloned, ClonedChild};
 use nix::sched::unshare;
 
 use crate::join::from_nix;
-use crate::joiner::{FIRST_PROCESS, Forked, Joiner, clone_into};
+use crate::joiner::{Expected, FIRST_PROCESS, Forked, Joiner, clone_into};
 use crate::mapping::TimeOffsets;
 use crate::{Child, Error, KindSet, NamespaceFiles, Namespaces, Spawn};
 
@@ -14,9 +14,27 @@ use crate::{Child, Error, KindSet, NamespaceFiles, Namespaces, Spawn};
 #[derive(Debug)]
 pub enum Spawned {
     /// The caller.
-    Runtime(Child),
+    Runtime(Coming),
     /// The new process. It must end by execve(2) or [`exit_now`](libsyscall::clone::exit_now).
+    New(Newborn),
+}
+
+/// What the caller has.
+#[derive(Debug)]
+pub enum Coming {
+    /// Init.
+    Init(Child),
+    /// When others watch init, a joiner that is at work.
+    Joiner(Expected),
+}
+
+/// What the new process is.
+#[derive(Debug)]
+pub enum Newborn {
+    /// Init.
     Init(ClonedChild),
+    /// When others watch init, the joiner, which is to clone it.
+    Joiner(Joiner),
 }
 
 /// Spawns init as `spawn` says, straight into `cgroup` (a cgroup v2 directory) if there is one.
@@ -32,21 +50,46 @@ pub fn spawn(
     match spawn {
         Spawn::Direct { clone, .. } => {
             Ok(match clone_into(clone.clone_flags(), cgroup, FIRST_PROCESS)? {
-                Cloned::Parent { pid, pidfd } => Spawned::Runtime(Child { pid, pidfd }),
-                Cloned::Child(child) => Spawned::Init(child),
+                Cloned::Parent { pid, pidfd } => {
+                    Spawned::Runtime(Coming::Init(Child { pid, pidfd }))
+                }
+                Cloned::Child(child) => Spawned::New(Newborn::Init(child)),
             })
         }
         Spawn::Staged { joiner_joins, joiner_unshares, clone, .. } => match Joiner::fork(cgroup)? {
-            Forked::Runtime(expected) => expected.child().map(Spawned::Runtime),
+            Forked::Runtime(expected) => {
+                expected.children().map(|children| Spawned::Runtime(Coming::Init(children.process)))
+            }
             Forked::Joiner(joiner) => {
                 let cloned = enter(*joiner_joins, *joiner_unshares, namespaces, files)
                     .and_then(|()| joiner.clone_child(*clone));
                 match cloned {
-                    Ok(child) => Ok(Spawned::Init(child)),
+                    Ok(child) => Ok(Spawned::New(Newborn::Init(child))),
                     Err(error) => joiner.fail(&error),
                 }
             }
         },
+        Spawn::Watched { .. } => Ok(match Joiner::fork(cgroup)? {
+            Forked::Runtime(expected) => Spawned::Runtime(Coming::Joiner(expected)),
+            Forked::Joiner(joiner) => Spawned::New(Newborn::Joiner(joiner)),
+        }),
+    }
+}
+
+/// Enters and makes the namespaces of a watched init but its pid namespace, in the joiner.
+///
+/// # Errors
+/// Those of setns(2), unshare(2) and of writing the offsets of clocks.
+pub fn enter_watched(
+    spawn: &Spawn,
+    namespaces: &Namespaces,
+    files: &NamespaceFiles,
+) -> Result<(), Error> {
+    match spawn {
+        Spawn::Watched { joiner_joins, joiner_unshares, .. } => {
+            enter(*joiner_joins, *joiner_unshares, namespaces, files)
+        }
+        Spawn::Direct { .. } | Spawn::Staged { .. } => Ok(()),
     }
 }
 

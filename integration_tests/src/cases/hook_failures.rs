@@ -140,16 +140,16 @@ fn output_takes_no_memory(container: &mut Container) -> Test {
         [ $(stat -Lc %s /proc/self/fd/1) = 0 ] && exit 3";
     for kind in ["createRuntime", "createContainer"] {
         container.set("/hooks", json!({ kind: [shell(script)] }));
-        container.create_refused(&["exit status 3: because"])?;
+        container.create_refused(&["exit status 3", "because"])?;
     }
     Ok(())
 }
 
 fn output_without_end(container: &mut Container) -> Test {
-    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "yes"], "timeout": 1 });
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "exec yes"], "timeout": 1 });
     for kind in ["createRuntime", "createContainer"] {
         container.set("/hooks", json!({ kind: [hook] }));
-        container.create_refused(&["timeout of 1 s"])?;
+        container.create_refused(&["timeout"])?;
     }
     Ok(())
 }

@@ -20,7 +20,8 @@ use crate::hostile;
 
 cases!("hostile":
     cve_2016_9962_exec, cve_2016_9962_exec_with_terminal, cve_2016_9962_exec_without_pivot_root,
-    cve_2016_9962_exec_in_a_user_namespace, nodes_of_the_host, nodes_of_the_host_for_docker,
+    cve_2016_9962_exec_in_a_user_namespace, cve_2016_9962_init_in_a_joined_pid_namespace,
+    cve_2016_9962_init_in_a_pod_without_pivot_root, cve_2016_9962_init_in_a_pod_that_fails, nodes_of_the_host, nodes_of_the_host_for_docker,
     nodes_of_the_host_for_podman, nodes_of_the_host_in_roots_user_namespace,
     nodes_of_the_host_by_exec, nodes_of_the_host_by_exec_without_null,
     callers_secrets_by_init, callers_secrets_by_init_in_a_user_namespace,
@@ -320,6 +321,47 @@ fn callers_secrets_by_init_in_a_joined_pid_namespace(container: &mut Container) 
         let other = format!("{}-2", container.id);
         with_secret(container, &["create", "--bundle", &bundle, &other])?;
         container.runtime(&["delete", "--force", &other])?.success()?;
+        Ok(())
+    })
+}
+
+/// In a pod: containers that are made in the pid namespace of the hostile one.
+fn pod(container: &mut Container, flags: &[&str]) -> Test {
+    make_hostile(container)?;
+    attacked(container, &[], |container| {
+        let path = format!("/proc/{}/ns/pid", container.pid()?);
+        let mut config = container.config.clone();
+        config::namespace(&mut config, "pid", Some(&path));
+        config::set(&mut config, "/process/args", json!(BRIEF));
+        fs::write(container.directory.join("config.json"), config.to_string())?;
+        let (bundle, other) = (container.bundle(), format!("{}-2", container.id));
+        container
+            .runtime(&[&["run", "--bundle", &bundle], flags, &[&other]].concat())?
+            .success()?;
+        Ok(())
+    })
+}
+
+/// Init is born with nothing that leads to the host.
+fn cve_2016_9962_init_in_a_joined_pid_namespace(container: &mut Container) -> Test {
+    pod(container, &[])
+}
+
+fn cve_2016_9962_init_in_a_pod_without_pivot_root(container: &mut Container) -> Test {
+    pod(container, &["--no-pivot"])
+}
+
+fn cve_2016_9962_init_in_a_pod_that_fails(container: &mut Container) -> Test {
+    make_hostile(container)?;
+    attacked(container, &[], |container| {
+        let path = format!("/proc/{}/ns/pid", container.pid()?);
+        let mut config = container.config.clone();
+        config::namespace(&mut config, "pid", Some(&path));
+        config::set(&mut config, "/process/args", json!(["/no/such/program"]));
+        fs::write(container.directory.join("config.json"), config.to_string())?;
+        let (bundle, other) = (container.bundle(), format!("{}-2", container.id));
+        let output = container.runtime(&["run", "--bundle", &bundle, &other])?;
+        ensure!(output.code != 0 && output.stderr.contains("/no/such/program"), "{output:?}");
         Ok(())
     })
 }

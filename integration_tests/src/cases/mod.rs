@@ -33,6 +33,7 @@ mod namespaces;
 mod network_devices;
 mod orphans;
 mod pid_files;
+mod pods;
 mod process;
 mod removal;
 mod renames;
@@ -79,6 +80,7 @@ pub(crate) fn all() -> Vec<Case> {
         network_devices::CASES,
         orphans::CASES,
         pid_files::CASES,
+        pods::CASES,
         process::CASES,
         removal::CASES,
         renames::CASES,

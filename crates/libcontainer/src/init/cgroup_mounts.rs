@@ -19,7 +19,7 @@ pub(super) fn mount_cgroups(
     mount: &Mount,
     mounted: &mut Mounted,
 ) -> anyhow::Result<()> {
-    let Scene { plan, root, cgroups } = *scene;
+    let Scene { plan, root, cgroups, .. } = *scene;
     if let [CgroupTree::Unified { bind }] = cgroups {
         let place = root.ensure(&mount.destination, Target::Directory)?;
         let tree = unified(plan, mount, bind.as_ref())?;

@@ -16,7 +16,7 @@ use libsyscall::clone::exit_now;
 use super::failure::{At as _, failure_of};
 use super::root::Root;
 use super::session::{enter_cgroup, leave_callers_keyring, new_session, run_on};
-use super::{execute, open_terminal, prepare, take_streams, take_terminal};
+use super::{execute, hand_over, open_terminal, prepare, take_streams, take_terminal};
 use crate::plan::Joining;
 use crate::protocol::{Event, Failure, InitEnd, Stage};
 
@@ -68,7 +68,8 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
 /// The exec process itself.
 fn become_program(exec: &Exec<'_>, master: Option<OwnedFd>) -> Result<Infallible, Failure> {
     new_session().at(Stage::Session)?;
-    take_terminal(master, &exec.channel).at(Stage::Terminal)?;
+    hand_over(master, &exec.channel).at(Stage::Terminal)?;
+    take_terminal(Some(&exec.plan.process)).at(Stage::Terminal)?;
     let root = Root::own().at(Stage::Rootfs)?;
     let (process, confinement) = (&exec.plan.process, &exec.plan.confinement);
     let program = prepare(process, confinement, &root)?;

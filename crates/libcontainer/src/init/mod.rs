@@ -16,26 +16,29 @@ mod root;
 mod seal;
 mod session;
 mod terminal;
+mod watched;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
-use libnamespaces::Kind;
+use libnamespaces::{Kind, Newborn};
 use libsyscall::clone::{ClonedChild, exit_now};
 use rustix::fs::Mode;
 
 pub(crate) use exec::{Exec, run_exec};
 use failure::{At as _, failure_of};
 pub(crate) use identity::become_non_dumpable;
+use mounts::OpenProcfs;
 use program::Program;
 use root::Root;
 pub(crate) use session::run_on;
-use session::{enter_session, leave_callers_keyring};
+use session::{enter_cgroup_and_personality, leave_callers_keyring, new_session};
 use terminal::Pty;
 
 use crate::files::Files;
 use crate::hooks::{self, Setting};
+use crate::mount::open_filesystem;
 use crate::plan::{Confinement, Hook, Plan, Process};
 use crate::protocol::{Event, Failure, InitEnd, Reply, Stage};
 use crate::start_socket;
@@ -53,41 +56,76 @@ pub(crate) struct Init<'a> {
     pub channel: InitEnd,
     /// The socket at which it waits for `start`, with `create`.
     pub start: Option<OwnedFd>,
-    /// That it is a process of its own.
-    pub itself: ClonedChild,
 }
 
-/// Runs init; its failure goes to whoever waits: the runtime, or `start`.
-pub(crate) fn run(mut init: Init<'_>) -> ! {
-    let failure = failure_of(|| become_container(&mut init));
+/// Runs what the runtime has cloned; its failure goes to whoever waits: the runtime, or `start`.
+pub(crate) fn run(mut init: Init<'_>, newborn: Newborn) -> ! {
+    let failure = failure_of(|| match newborn {
+        Newborn::Init(itself) => become_container(&mut init, &itself),
+        Newborn::Joiner(joiner) => watched::join(&mut init, joiner),
+    });
     let _ = init.channel.send(&Event::Failed(failure), &[]);
     exit_now(1)
 }
 
 /// The container, top to bottom.
-fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
+fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
-    enter_session(plan, files).at(Stage::Session)?;
-    // What init makes has the permissions that it says.
-    let inherited_mask = rustix::process::umask(Mode::empty());
-    namespaces::enter_namespaces(plan, files).at(Stage::Namespaces)?;
+    enter_cgroup_and_personality(plan, files).at(Stage::Session)?;
+    new_session().at(Stage::Session)?;
+    namespaces::enter(plan, files).at(Stage::Namespaces)?;
+    namespaces::set_up(plan).at(Stage::Namespaces)?;
     leave_callers_keyring(&plan.confinement).at(Stage::Session)?;
     ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
-    let mounted = mounts::mount_all(plan, &root, files).at(Stage::Mounts)?;
-    devices::make_all(plan, &root, files).at(Stage::Devices)?;
-    let pty = open_terminal(plan.process.as_ref(), &root, true).at(Stage::Terminal)?;
-    make_working_directory(plan, &root);
+    let view = View { pid: own_pid(), procfs: &|| open_filesystem(c"proc") };
+    let pty = make_container(init, &root, &view)?;
+    let master = take_streams(plan.process.as_ref(), pty, &root).at(Stage::Terminal)?;
+    hand_over(master, &init.channel).at(Stage::Terminal)?;
+    become_program(init, itself, &root)
+}
+
+/// What shows init's pid namespace, for a process that may not be in it.
+struct View<'a> {
+    /// Init's pid there.
+    pid: i32,
+    /// Opens a procfs of it.
+    procfs: OpenProcfs<'a>,
+}
+
+/// Everything that the container's processes share, from its mounts to what hides the kernel: then its root is
+/// that of this process. The terminal, if it has one.
+fn make_container(
+    init: &mut Init<'_>,
+    root: &Root,
+    view: &View<'_>,
+) -> Result<Option<Pty>, Failure> {
+    let (plan, files) = (init.plan, &mut init.files);
+    // What is made has the permissions that it says.
+    let inherited_mask = rustix::process::umask(Mode::empty());
+    let mounted = mounts::mount_all(plan, root, files, view.procfs).at(Stage::Mounts)?;
+    devices::make_all(plan, root, files).at(Stage::Devices)?;
+    let pty = open_terminal(plan.process.as_ref(), root, true).at(Stage::Terminal)?;
+    make_working_directory(plan, root);
     // Nothing is made after this, but by hooks and the program.
     rustix::process::umask(inherited_mask);
-    create_container_hooks(plan, init.state).at(Stage::Hooks)?;
-    change_root(plan, &root).at(Stage::Pivot)?;
-    seal::seal(plan, &root, files, mounted).at(Stage::Seal)?;
-    let master = take_streams(plan.process.as_ref(), pty, &root).at(Stage::Terminal)?;
-    take_terminal(master, &init.channel).at(Stage::Terminal)?;
+    create_container_hooks(plan, init.state, view.pid).at(Stage::Hooks)?;
+    change_root(plan, root).at(Stage::Pivot)?;
+    seal::seal(plan, root, files, mounted).at(Stage::Seal)?;
+    Ok(pty)
+}
+
+/// The program, with its standard streams in place.
+fn become_program(
+    init: &mut Init<'_>,
+    itself: &ClonedChild,
+    root: &Root,
+) -> Result<Infallible, Failure> {
+    let plan = init.plan;
+    take_terminal(plan.process.as_ref()).at(Stage::Terminal)?;
     let kept = [Some(init.channel.as_fd()), init.start.as_ref().map(OwnedFd::as_fd)];
-    let_go_of_host(&init.itself, &root, kept, plan.preserve_fds).at(Stage::Program)?;
-    let prepare = |process| Ok((process, prepare(process, &plan.confinement, &root)?));
+    let_go_of_host(itself, root, kept, plan.preserve_fds).at(Stage::Program)?;
+    let prepare = |process| Ok((process, prepare(process, &plan.confinement, root)?));
     let program = plan.process.as_ref().map(prepare).transpose()?;
     wait_for_start(init).at(Stage::Program)?;
     let (process, program) = program
@@ -143,29 +181,39 @@ fn make_working_directory(plan: &Plan, root: &Root) {
     }
 }
 
-fn create_container_hooks(plan: &Plan, state: &State) -> anyhow::Result<()> {
-    run_hooks(&plan.hooks.create_container, state, Status::Creating, None)
+fn create_container_hooks(plan: &Plan, state: &State, pid: i32) -> anyhow::Result<()> {
+    run_hooks(&plan.hooks.create_container, Told { state, status: Status::Creating, pid }, None)
 }
 
 /// Their programs are files of the image, so they are confined as the container's own is.
 fn start_container_hooks(plan: &Plan, process: &Process, state: &State) -> anyhow::Result<()> {
     let confine = || identity::complete(process, &plan.confinement);
-    run_hooks(&plan.hooks.start_container, state, Status::Created, Some(&confine))
+    let told = Told { state, status: Status::Created, pid: own_pid() };
+    run_hooks(&plan.hooks.start_container, told, Some(&confine))
 }
 
-/// The pid in the state is the one that the hooks see here (runtime-spec, runtime.md, "State").
+/// What a hook is told of the container.
+struct Told<'a> {
+    state: &'a State,
+    status: Status,
+    /// As the hooks see it here (runtime-spec, runtime.md, "State").
+    pid: i32,
+}
+
 fn run_hooks(
     hooks: &[Hook],
-    state: &State,
-    status: Status,
+    told: Told<'_>,
     confine: Option<&dyn Fn() -> anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
-    let document = state.hook_document(status, pid);
+    let document = told.state.hook_document(told.status, told.pid);
     hooks::run(hooks, Setting { state: &document, directory: None, signals: None, confine })
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
 }
 
 /// Gives the program its standard streams: those of the terminal, whose master is left, or the
@@ -177,15 +225,24 @@ fn take_streams(
 ) -> anyhow::Result<Option<OwnedFd>> {
     let Some(process) = process else { return Ok(None) };
     match pty {
-        Some(pty) => pty.become_streams(process.uid).map(Some),
+        Some(Pty { master, slave }) => {
+            terminal::become_streams(&slave, process.uid)?;
+            Ok(Some(master))
+        }
         None => terminal::adopt_streams(root, process.uid).map(|()| None),
     }
 }
 
-/// Hands the terminal's master over, and makes it the terminal of this session.
-fn take_terminal(master: Option<OwnedFd>, channel: &InitEnd) -> anyhow::Result<()> {
+/// Gives the terminal's master to whoever shows it.
+fn hand_over(master: Option<OwnedFd>, channel: &InitEnd) -> anyhow::Result<()> {
     let Some(master) = master else { return Ok(()) };
     channel.ask(&Event::Terminal, &[master.as_fd()]).context("the runtime is gone")?;
+    Ok(())
+}
+
+/// Makes the terminal, if there is one, that of this session.
+fn take_terminal(process: Option<&Process>) -> anyhow::Result<()> {
+    let Some(_) = process.and_then(|process| process.terminal) else { return Ok(()) };
     rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).context("take the terminal: TIOCSCTTY")
 }
 

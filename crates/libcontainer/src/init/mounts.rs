@@ -15,7 +15,8 @@ use super::kernel_views::KernelViews;
 use super::root::{Root, Target, unresolved};
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
-    attach, change, configure, explained, file_type, map_ids, new_filesystem, set_propagation,
+    attach, change, configure, explained, file_type, make_filesystem, map_ids, open_filesystem,
+    set_propagation,
 };
 use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan};
 
@@ -56,12 +57,22 @@ pub(super) struct Scene<'a> {
     pub root: &'a Root,
     /// The hierarchies that mounts of type `cgroup` show.
     pub cgroups: &'a [CgroupTree],
+    /// Opens a procfs of the container's pid namespace.
+    pub procfs: OpenProcfs<'a>,
 }
 
+/// How a procfs is opened: it shows the pid namespace of the process that does it.
+pub(super) type OpenProcfs<'a> = &'a dyn Fn() -> anyhow::Result<OwnedFd>;
+
 /// Does all of `mounts`, in order.
-pub(super) fn mount_all(plan: &Plan, root: &Root, files: &mut Files) -> anyhow::Result<Mounted> {
+pub(super) fn mount_all(
+    plan: &Plan,
+    root: &Root,
+    files: &mut Files,
+    procfs: OpenProcfs<'_>,
+) -> anyhow::Result<Mounted> {
     let mut mounted = Mounted::default();
-    let scene = Scene { plan, root, cgroups: &files.cgroups };
+    let scene = Scene { plan, root, cgroups: &files.cgroups, procfs };
     for (position, mount) in plan.mounts.iter().enumerate() {
         let opened = files.mounts.get_mut(position).map(std::mem::take).unwrap_or_default();
         mount_one(&scene, mount, opened, &mut mounted)
@@ -95,7 +106,12 @@ fn mount_one(
         (MountKind::Bind { source, .. }, None) => bail!("{} was not opened", source.display()),
         (MountKind::Filesystem { fstype, source, parameters }, _) => {
             let attributes = without_readonly(mount.attributes, is_tmpfs(fstype));
-            let tree = new_filesystem(fstype, source.as_deref(), parameters, attributes)?;
+            let context = match fstype.as_c_str() {
+                fstype if fstype == c"proc" => (scene.procfs)()?,
+                fstype => open_filesystem(fstype)?,
+            };
+            let source = source.as_deref();
+            let tree = make_filesystem(&context, fstype, source, parameters, attributes)?;
             if let Some(namespace) = ids {
                 map_ids(&tree, &namespace, false)?;
             }

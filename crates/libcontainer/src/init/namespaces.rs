@@ -8,12 +8,18 @@ use super::failure::from_nix;
 use crate::files::Files;
 use crate::plan::Plan;
 
-pub(super) fn enter_namespaces(plan: &Plan, files: &Files) -> anyhow::Result<()> {
+/// Enters and makes what is left to init.
+pub(super) fn enter(plan: &Plan, files: &Files) -> anyhow::Result<()> {
     files.namespaces.join(plan.spawn.init_joins())?;
     let own = plan.spawn.init_unshares();
     if !own.is_empty() {
         unshare(own.flags()).map_err(from_nix).context("make namespaces: unshare")?;
     }
+    Ok(())
+}
+
+/// Sets what the config says of those that this process is in.
+pub(super) fn set_up(plan: &Plan) -> anyhow::Result<()> {
     if plan.namespaces.new.contains(Kind::Network) {
         libnamespaces::bring_loopback_up()?;
     }

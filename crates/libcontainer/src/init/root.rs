@@ -6,15 +6,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
 };
 
+use super::failure::from_nix;
 use super::host_mounts;
-use crate::mount::{attach, open_directory_itself};
-use crate::plan::ContainerPath;
+use crate::mount::{attach, new_filesystem, open_directory_itself};
+use crate::plan::{Attributes, ContainerPath};
 
 /// Permissions of directories that the runtime makes on the way to a mount point.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -61,8 +63,7 @@ impl Root {
     /// Before, no mount event may reach the host any more (mount_namespaces(7)): a shared parent
     /// would carry every mount of the container there.
     pub(crate) fn attach(tree: OwnedFd, path: &Path) -> anyhow::Result<Self> {
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        mount_change(c"/", private).context("make the host's mounts private: mount")?;
+        make_private()?;
         let context = || format!("attach at {}", path.display());
         // The same directory, seen from this mount namespace.
         let place = open_directory_itself(path).with_context(context)?;
@@ -74,6 +75,17 @@ impl Root {
         );
         attach(&tree, &place).context("move_mount").with_context(context)?;
         Ok(Self::new(tree))
+    }
+
+    /// Makes the process's root a directory in which nothing is, in a mount namespace of its own with nothing
+    /// else: neither `..` nor who joins it comes to the host. `place` is any directory there is.
+    pub(crate) fn leave_for_nowhere(place: &Path) -> anyhow::Result<()> {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(from_nix).context("unshare")?;
+        make_private()?;
+        let readonly = Attributes { set: libsyscall::mount::attribute::RDONLY, clear: 0 };
+        let nowhere = Self::new(new_filesystem(c"tmpfs", Some(c"tmpfs"), &[], readonly)?);
+        attach(&nowhere, open_directory_itself(place)?).context("move_mount")?;
+        nowhere.pivot()
     }
 
     /// The process's own root.
@@ -243,6 +255,12 @@ impl AsFd for Root {
 /// How often a path is looked up. While other processes did nothing but rename, paths with eight `..`
 /// needed five look-ups at most, and one with 800 some thousand.
 const LOOKUPS: usize = 1000;
+
+/// Keeps mount events from the host, and the host's from here.
+fn make_private() -> anyhow::Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change(c"/", private).context("make the host's mounts private: mount")
+}
 
 /// The first result of `look_up` that is neither `EINTR` nor `EAGAIN`, by which the kernel says that
 /// something on the machine was renamed or mounted meanwhile, so that it cannot tell whether a `..`

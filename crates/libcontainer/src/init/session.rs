@@ -9,9 +9,9 @@ use super::failure::from_nix;
 use crate::files::Files;
 use crate::plan::{Confinement, NumberSet, Plan};
 
-pub(super) fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
+/// What does not need a session yet.
+pub(super) fn enter_cgroup_and_personality(plan: &Plan, files: &Files) -> anyhow::Result<()> {
     enter_cgroup(&files.cgroup_entry)?;
-    new_session()?;
     if let Some(domain) = plan.personality {
         let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
         nix::sys::personality::set(persona)

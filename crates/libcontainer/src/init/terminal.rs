@@ -20,8 +20,9 @@ const DEVPTS_MAGIC: u64 = 0x1cd1;
 /// A pty pair.
 pub(crate) struct Pty {
     /// The side of whoever shows the terminal.
-    master: OwnedFd,
-    slave: OwnedFd,
+    pub master: OwnedFd,
+    /// The side of the program.
+    pub slave: OwnedFd,
 }
 
 impl Pty {
@@ -62,16 +63,14 @@ impl Pty {
         let tree = open_tree(&self.slave, c"", flags).context("/dev/console: open_tree")?;
         attach(&tree, &place).context("/dev/console: move_mount")
     }
+}
 
-    /// Makes the slave the standard streams, owned by `uid`. The master is left.
-    pub(crate) fn become_streams(self, uid: u32) -> anyhow::Result<OwnedFd> {
-        fchown(&self.slave, Some(Uid::from_raw(uid)), None::<Gid>)
-            .context("own the terminal: fchown")?;
-        rustix::stdio::dup2_stdin(&self.slave).context("dup2")?;
-        rustix::stdio::dup2_stdout(&self.slave).context("dup2")?;
-        rustix::stdio::dup2_stderr(&self.slave).context("dup2")?;
-        Ok(self.master)
-    }
+/// Makes the slave of a pty the standard streams, owned by `uid`.
+pub(crate) fn become_streams(slave: &OwnedFd, uid: u32) -> anyhow::Result<()> {
+    fchown(slave, Some(Uid::from_raw(uid)), None::<Gid>).context("own the terminal: fchown")?;
+    rustix::stdio::dup2_stdin(slave).context("dup2")?;
+    rustix::stdio::dup2_stdout(slave).context("dup2")?;
+    rustix::stdio::dup2_stderr(slave).context("dup2")
 }
 
 /// Without a terminal of its own the program has the runtime's standard streams: /dev/null of the

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
 use libcgroups::{Bearer, Mark, Taker};
-use libnamespaces::{Child, Spawned, spawn};
+use libnamespaces::{Child, Children, Coming, Spawned, spawn};
 
 use super::pending::Pending;
 use super::prepare::Prepared;
@@ -137,11 +137,11 @@ fn apply<'a>(
     // From here on init is a copy of this process: nothing in the container may read its memory.
     init::become_non_dumpable()?;
     let cgroup = files.cgroup_entry.at_clone();
-    let child = match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
-        Spawned::Runtime(child) => child,
-        Spawned::Init(itself) => {
+    let coming = match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
+        Spawned::Runtime(coming) => coming,
+        Spawned::New(newborn) => {
             drop(runtime_end);
-            init::run(Init { plan, files, state, channel: init_end, start, itself })
+            init::run(Init { plan, files, state, channel: init_end, start }, newborn)
         }
     };
     // What was opened is init's alone now; its end of the channel too, or its death would not be
@@ -149,14 +149,19 @@ fn apply<'a>(
     drop(files);
     drop(start);
     drop(init_end);
-    let pid = child.pid;
-    pending.own_child(child);
+    let line = Line { channel: runtime_end, signals };
+    let children = match coming {
+        Coming::Init(process) => Children { process, maker: None },
+        Coming::Joiner(expected) => serve::children(expected, &line)?,
+    };
+    let pid = children.process.pid;
+    pending.own_children(children);
     // Before init goes on, so that it holds from the first moment of the program.
     oom_score::adjust(plan.process.as_ref(), pid)?;
     let making = Making { plan, state };
     let events = protocol::conversation(plan);
-    let line = Line { channel: runtime_end, signals };
     let master = serve::serve(events, &line, pending, Some(&making))?;
+    pending.finish_maker()?;
     // Ready: from now on the state names the process, for `start`, `kill` and `delete`.
     state.init = Some(InitProcess::of(pid)?);
     pending.directory()?.save(state)?;

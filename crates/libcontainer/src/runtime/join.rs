@@ -1,10 +1,10 @@
 //! Brings a process into a container that exists: open, spawn, serve.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
 use libcgroups::{Entry, Owner};
-use libnamespaces::{Child, Expected, Forked, Joiner, Kind, NamespaceFiles};
+use libnamespaces::{Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 
 use super::oom_score;
@@ -64,8 +64,8 @@ pub(crate) fn join<'a>(
     // The process's end is its own now, or its death would not be heard.
     drop(init_end);
     let line = Line { channel: runtime_end, signals };
-    let child = child_of(expected, &line).context("exec failed")?;
-    let pending = Pending::of_process(child);
+    let children = serve::children(expected, &line).context("exec failed")?;
+    let pending = Pending::of_process(children.process);
     Ok(get_ready(plan, pending, line, request).context("exec failed")?)
 }
 
@@ -82,18 +82,6 @@ fn get_ready<'a>(
     let master = serve::serve(events, &line, &mut pending, None)?;
     pending.write_pid_file(request.pid_file.as_deref())?;
     Ok(Ready { pending, line, master })
-}
-
-/// The process that the joiner clones. What the joiner met it says where init would.
-fn child_of(expected: Expected, line: &Line<'_>) -> anyhow::Result<Child> {
-    if let Err(interrupted) = line.signals.until_readable(expected.as_fd(), None) {
-        expected.abandon();
-        return Err(interrupted);
-    }
-    expected.child().or_else(|lost| {
-        line.wait_for_program()?;
-        Err(lost.into())
-    })
 }
 
 /// The root of a container without a mount namespace is no more than that of its init.

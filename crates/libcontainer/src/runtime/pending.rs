@@ -1,12 +1,12 @@
 //! What a verb has made so far, and the undoing of it.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use libcgroups::{CgroupManager, Mark, Owner};
-use libnamespaces::{Child, MovedDevices};
+use libnamespaces::{Child, Children, MovedDevices};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::end::DEATH;
@@ -20,6 +20,7 @@ pub(crate) struct Pending {
     directory: Option<LockedDirectory>,
     cgroup: Option<(Box<dyn CgroupManager>, Mark)>,
     child: Option<Child>,
+    maker: Option<OwnedFd>,
     network_devices: Option<MovedDevices>,
     pid_file: Option<PathBuf>,
 }
@@ -31,6 +32,7 @@ impl Pending {
             directory: Some(directory),
             cgroup: None,
             child: None,
+            maker: None,
             network_devices: None,
             pid_file: None,
         }
@@ -42,6 +44,7 @@ impl Pending {
             directory: None,
             cgroup: None,
             child: Some(child),
+            maker: None,
             network_devices: None,
             pid_file: None,
         }
@@ -60,9 +63,27 @@ impl Pending {
         self.cgroup = Some((manager, mark));
     }
 
-    /// From now on also the process.
-    pub(crate) fn own_child(&mut self, child: Child) {
-        self.child = Some(child);
+    /// From now on also the processes.
+    pub(crate) fn own_children(&mut self, Children { process, maker }: Children) {
+        self.child = Some(process);
+        self.maker = maker;
+    }
+
+    /// The pidfd of the maker, if there is one.
+    pub(crate) const fn maker(&self) -> Option<&OwnedFd> {
+        self.maker.as_ref()
+    }
+
+    /// Reaps the maker, which is done.
+    ///
+    /// # Errors
+    /// It does not end, or waitid(2) fails.
+    pub(crate) fn finish_maker(&mut self) -> anyhow::Result<()> {
+        if !self.maker.as_ref().is_none_or(reap) {
+            bail!("the process that made the container does not end");
+        }
+        self.maker = None;
+        Ok(())
     }
 
     /// From now on also the devices, which came from the host.
@@ -118,13 +139,10 @@ impl Drop for Pending {
     /// Failures are not reported: there is a better error on its way already, and what could not
     /// be removed, `delete --force` can.
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
-            let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
-            // One that is frozen does not die (cgroup v1): it does when it is thawed.
-            let deadline = Instant::now() + DEATH;
-            if let Ok(true) = wait::until_readable(child.pidfd.as_fd(), Some(deadline)) {
-                let _ = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
-            }
+        let child = self.child.take().map(|child| child.pidfd);
+        for process in self.maker.take().into_iter().chain(child) {
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+            reap(&process);
         }
         // The namespace lives on until they have left it.
         drop(self.network_devices.take());
@@ -141,4 +159,12 @@ impl Drop for Pending {
             let _ = directory.remove();
         }
     }
+}
+
+/// Waits until a child has ended, and takes it from the kernel. Whether it has: one that is frozen does not die (cgroup
+/// v1), but when it is thawed.
+fn reap(child: &OwnedFd) -> bool {
+    let deadline = Instant::now() + DEATH;
+    let ended = matches!(wait::until_readable(child.as_fd(), Some(deadline)), Ok(true));
+    ended && waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED).is_ok()
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, anyhow, bail};
-use libnamespaces::{Child, MovedDevices};
+use libnamespaces::{Children, Expected, MovedDevices};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::pending::Pending;
@@ -38,11 +38,11 @@ impl Line<'_> {
     }
 
     /// The next event; a failure or an early death is an error.
-    fn next(&self, child: &Child) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
+    fn next(&self, pending: &Pending) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
         match self.hear()? {
             Some((Event::Failed(failure), _)) => Err(render(&failure)),
             Some(event) => Ok(event),
-            None => Err(death(child)),
+            None => Err(death(pending)),
         }
     }
 
@@ -67,6 +67,21 @@ impl Line<'_> {
     }
 }
 
+/// The processes that the joiner clones. What it met it says where init would.
+///
+/// # Errors
+/// That, or the signal that came. None of the processes is left.
+pub(crate) fn children(expected: Expected, line: &Line<'_>) -> anyhow::Result<Children> {
+    if let Err(interrupted) = line.signals.until_readable(expected.as_fd(), None) {
+        expected.abandon();
+        return Err(interrupted);
+    }
+    expected.children().or_else(|lost| {
+        line.wait_for_program()?;
+        Err(lost.into())
+    })
+}
+
 /// Serves `events`, in their order, up to and including `Ready`, which is left unanswered. The
 /// master of the terminal, if there is one.
 ///
@@ -80,7 +95,7 @@ pub(crate) fn serve(
 ) -> anyhow::Result<Option<OwnedFd>> {
     let mut master = None;
     for expected in events {
-        let (event, mut descriptors) = line.next(pending.child()?)?;
+        let (event, mut descriptors) = line.next(pending)?;
         if event != expected {
             bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
         }
@@ -131,11 +146,14 @@ pub(crate) fn render(failure: &Failure) -> anyhow::Error {
     }
 }
 
-/// How init died that did not say why.
-fn death(child: &Child) -> anyhow::Error {
+/// How init died that did not say why, or its maker, without whom it ends.
+fn death(pending: &Pending) -> anyhow::Error {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let how = match waitid(WaitId::PidFd(child.pidfd.as_fd()), options) {
-        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+    let ended = |pidfd: &OwnedFd| waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten();
+    let maker = pending.maker().and_then(ended).filter(|status| status.exit_status() != Some(0));
+    let init = || pending.child().ok().and_then(|child| ended(&child.pidfd));
+    let how = match maker.or_else(init) {
+        Some(status) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => format!("ended with exit code {code}"),
             (None, Some(9)) => {
                 "was killed by signal 9; is the memory limit (linux.resources.memory) \
@@ -144,7 +162,7 @@ fn death(child: &Child) -> anyhow::Error {
             }
             (None, signal) => format!("was killed by signal {}", signal.unwrap_or(0)),
         },
-        _ => "ended".to_owned(),
+        None => "ended".to_owned(),
     };
     anyhow!("unable to start container process: init {how} before it was ready")
 }
