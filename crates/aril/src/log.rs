@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use serde_json::json;
+use libcontainer::Details;
+use serde_json::{Value, json};
 
 use crate::arguments::{Globals, LogFormat};
 
@@ -34,11 +35,11 @@ pub(crate) fn open(globals: &Globals) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Logs the error that ends the program.
-pub(crate) fn error(message: &str) {
+/// Logs the error that ends the program. A program that reads JSON gets the details beside the words.
+pub(crate) fn error(message: &str, details: &Details) {
     let log = LOG.get();
     let message = escaped(message);
-    write("error", &message);
+    write("error", &message, details);
     if log.is_some_and(|log| log.file.is_some()) {
         // The error is on its way already; a closed standard error changes nothing about it.
         let _ = writeln!(std::io::stderr(), "aril: {message}");
@@ -48,16 +49,18 @@ pub(crate) fn error(message: &str) {
 /// Logs a warning, with --debug: a second line in a log of Podman's would hide the error.
 pub(crate) fn warn(message: &str) {
     if LOG.get().is_some_and(|log| log.debug) {
-        write("warning", &escaped(&plain(message)));
+        write("warning", &escaped(&plain(message)), &Details::default());
     }
 }
 
-fn write(level: &str, message: &str) {
+fn write(level: &str, message: &str, details: &Details) {
     let log = LOG.get();
     let time = humantime::format_rfc3339_seconds(SystemTime::now());
     let line = match log {
         Some(Log { json: true, .. }) => {
-            json!({ "level": level, "msg": message, "time": time.to_string() }).to_string()
+            let mut line = json!({ "level": level, "msg": message, "time": time.to_string() });
+            add(&mut line, details);
+            line.to_string()
         }
         Some(Log { file: Some(_), .. }) => format!("time=\"{time}\" level={level} msg={message:?}"),
         _ if level == "error" => format!("aril: {message}"),
@@ -68,6 +71,22 @@ fn write(level: &str, message: &str) {
         Some(mut file) => file.write_all(line.as_bytes()),
         None => std::io::stderr().write_all(line.as_bytes()),
     };
+}
+
+/// Adds what is known.
+fn add(line: &mut Value, details: &Details) {
+    let Details { stage, pointers, call, errno } = details;
+    let known = [
+        ("stage", stage.map(Value::from)),
+        ("pointers", (!pointers.is_empty()).then(|| json!(pointers))),
+        ("call", call.as_deref().map(Value::from)),
+        ("errno", errno.map(Value::from)),
+    ];
+    for (name, value) in known {
+        if let Some(value) = value {
+            line[name] = value;
+        }
+    }
 }
 
 /// One line, with the kernel's words as engines match them: in lower case, without the number.

@@ -10,6 +10,8 @@ mod version;
 
 use std::process::ExitCode;
 
+use libcontainer::Details;
+
 fn main() -> ExitCode {
     // First of all: whatever is opened later is not the caller's.
     let inherited = libcontainer::request::inherited();
@@ -28,13 +30,22 @@ fn main() -> ExitCode {
     }
     match commands::run(cli, inherited) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => fail(&log::plain(&format!("{error:#}")), is_exec),
+        Err(error) => {
+            let details = error.downcast_ref().map(libcontainer::Error::details);
+            log::error(&log::plain(&format!("{error:#}")), &details.unwrap_or_default());
+            failed(is_exec)
+        }
     }
 }
 
-/// runc's exit code for what exec could not do is 255, for everything else 1.
+/// What fails before there is anything to say but a text.
 fn fail(message: &str, is_exec: bool) -> ExitCode {
-    log::error(message);
+    log::error(message, &Details::default());
+    failed(is_exec)
+}
+
+/// runc's exit code for what exec could not do is 255, for everything else 1.
+fn failed(is_exec: bool) -> ExitCode {
     ExitCode::from(if is_exec { 255 } else { 1 })
 }
 
@@ -51,6 +62,6 @@ fn usage(error: &clap::Error, arguments: &[std::ffi::OsString]) -> ExitCode {
     let text = error.to_string();
     let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = text.split("\n\n").map(words).collect::<Vec<_>>().join("; ");
-    log::error(line.trim_start_matches("error: "));
+    log::error(line.trim_start_matches("error: "), &Details::default());
     ExitCode::FAILURE
 }

@@ -116,6 +116,44 @@ impl Error {
         Self::NotRemoved { path: directory.to_owned(), what }
     }
 
+    /// The JSON pointer of the property that it is about.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::Limit { pointer, .. } => Some(pointer),
+            Self::Devices { .. } => Some("/linux/resources/devices"),
+            Self::NotEmpty { .. }
+            | Self::Taken { .. }
+            | Self::NoMark { .. }
+            | Self::Frozen { .. }
+            | Self::Path(..) => Some("/linux/cgroupsPath"),
+            _ => None,
+        }
+    }
+
+    /// The system call that failed, where one did.
+    #[must_use]
+    pub const fn system_call(&self) -> Option<&'static str> {
+        match self {
+            Self::Call { call, .. } | Self::Devices { call, .. } => Some(call),
+            Self::Limit { .. } => Some("write"),
+            Self::Signal { .. } => Some("pidfd_send_signal"),
+            _ => None,
+        }
+    }
+
+    /// Its error number.
+    #[must_use]
+    pub const fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Call { errno, .. }
+            | Self::Limit { errno, .. }
+            | Self::Devices { errno, .. }
+            | Self::Signal { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+
     /// For `map_err`: `call` on `path` failed.
     pub(crate) fn call(call: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
         let path = path.to_owned();

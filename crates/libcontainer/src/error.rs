@@ -1,8 +1,10 @@
-//! The one error of the verbs.
+//! The one error of the verbs, and what a program can read of it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use libviolation::Violation;
+use rustix::io::Errno;
 
 /// Why a verb failed. The text is one line, in runc's wording where an engine matches on it.
 #[derive(Debug)]
@@ -66,6 +68,126 @@ impl Error {
     }
 }
 
+/// What an error says to a program that reads the log. The text says it, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// What was being done in the container, by a short name (docs/lifecycle.md, "create").
+    pub stage: Option<&'static str>,
+    /// JSON pointers to what in config.json it is about.
+    pub pointers: Vec<String>,
+    /// The system call that failed.
+    pub call: Option<String>,
+    /// Its error number (errno(3)).
+    pub errno: Option<i32>,
+}
+
+impl Error {
+    /// What is known but for the text.
+    #[must_use]
+    pub fn details(&self) -> Details {
+        if let ErrorKind::Invalid(violations) = &self.kind {
+            let pointers = violations.iter().map(|one| one.pointer.clone()).collect();
+            return Details { pointers, ..Details::default() };
+        }
+        match self.source.downcast_ref::<Reported>() {
+            Some(reported) => reported.details.clone(),
+            None => Details::of(&self.source),
+        }
+    }
+}
+
+impl Details {
+    /// What is known of a failure that is not init's.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let chain: Vec<_> = error.chain().collect();
+        let errno = |cause: &(dyn std::error::Error + 'static)| {
+            let errno = cause.downcast_ref::<Errno>().map(|errno| errno.raw_os_error());
+            let io = || cause.downcast_ref::<std::io::Error>()?.raw_os_error();
+            errno.or_else(io)
+        };
+        let found = chain.iter().enumerate().find_map(|(at, cause)| Some((at, errno(*cause)?)));
+        let call = found.and_then(|(at, _)| call_in(&chain.get(at.checked_sub(1)?)?.to_string()));
+        let property = error.downcast_ref::<Property>();
+        let mut details = Self {
+            stage: None,
+            pointers: property.map(|one| one.pointer.to_string()).into_iter().collect(),
+            call,
+            errno: found.map(|(_, errno)| errno),
+        };
+        chain.iter().for_each(|cause| details.add(*cause));
+        details
+    }
+
+    /// The errors of other crates that know more.
+    fn add(&mut self, cause: &(dyn std::error::Error + 'static)) {
+        if let Some(error) = cause.downcast_ref::<libcgroups::Error>() {
+            self.pointers.extend(error.pointer().map(str::to_owned));
+            self.errno = self.errno.or_else(|| error.errno().map(Errno::raw_os_error));
+            self.call = self.call.take().or_else(|| error.system_call().map(str::to_owned));
+        }
+        if let Some(error) = cause.downcast_ref::<libnamespaces::Error>() {
+            self.pointers.extend(error.pointer());
+            self.errno = self.errno.or_else(|| error.errno().map(Errno::raw_os_error));
+            self.call = self.call.take().or_else(|| call_in(error.step()?));
+        }
+    }
+}
+
+/// The system call in the words of what failed, which end with it: `make the mount point: mkdir`, and maybe with what it
+/// was called for, or a hint in parentheses.
+fn call_in(words: &str) -> Option<String> {
+    let mut plain = words.to_owned();
+    while let Some((before, hint)) = plain.split_once(" (") {
+        let after = hint.split_once(')').map_or("", |(_, after)| after);
+        plain = format!("{before}{after}");
+    }
+    let last = plain.rsplit(": ").next().unwrap_or(&plain);
+    let call = last.split(' ').next().unwrap_or(last);
+    let is_name =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    (!call.is_empty() && call.chars().all(is_name)).then(|| call.to_owned())
+}
+
+/// A failure that another process has reported.
+#[derive(Debug)]
+pub(crate) struct Reported {
+    /// What it said, in runc's words.
+    pub text: String,
+    /// What it knew.
+    pub details: Details,
+}
+
+impl fmt::Display for Reported {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Reported {}
+
+/// The property of config.json that a failure is about, as the context of an error.
+#[derive(Debug)]
+pub(crate) struct Property {
+    pointer: Cow<'static, str>,
+    text: Cow<'static, str>,
+}
+
+impl Property {
+    /// What `pointer` points to (RFC 6901), and what the error says of it.
+    pub(crate) fn new(
+        pointer: impl Into<Cow<'static, str>>,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { pointer: pointer.into(), text: text.into() }
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
 impl From<anyhow::Error> for Error {
     fn from(source: anyhow::Error) -> Self {
         Self { kind: ErrorKind::System, source }
@@ -85,3 +207,52 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use rustix::io::Errno;
+
+    use super::{Details, Property, call_in};
+
+    #[test]
+    fn the_call_is_at_the_end() {
+        for (words, call) in [
+            ("make the mount point: mkdir", Some("mkdir")),
+            ("fchdir to the root filesystem", Some("fchdir")),
+            ("map ids: mount_setattr (EINVAL: its ids are mapped already)", Some("mount_setattr")),
+            ("process.rlimits RLIMIT_NOFILE soft 1 hard 2: setrlimit", Some("setrlimit")),
+            ("attach (not a directory: is it one?): move_mount", Some("move_mount")),
+            ("exec: \"/x\": stat /x", Some("stat")),
+            ("exec: \"/x\"", None),
+            ("", None),
+        ] {
+            assert_eq!(call_in(words).as_deref(), call, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_a_chain_says() {
+        let failed = || Err::<(), _>(Errno::PERM);
+        let error =
+            failed().context("mount_setattr").context(Property::new("/mounts/3", "mounts[3]"));
+        let expected = Details {
+            stage: None,
+            pointers: vec!["/mounts/3".to_owned()],
+            call: Some("mount_setattr".to_owned()),
+            errno: Some(1),
+        };
+        assert_eq!(Details::of(&error.unwrap_err()), expected);
+        let limit = libcgroups::Error::Limit {
+            pointer: "/linux/resources/pids/limit".to_owned(),
+            value: "x".to_owned(),
+            path: "pids.max".into(),
+            errno: Errno::INVAL,
+        };
+        let details = Details::of(&anyhow::Error::new(limit));
+        assert_eq!(
+            (details.pointers[0].as_str(), details.errno),
+            ("/linux/resources/pids/limit", Some(22))
+        );
+    }
+}

@@ -12,6 +12,7 @@ use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
+use crate::error::Property;
 use crate::mount::{clone_tree, detach, map_ids, open_directory_itself, set_propagation};
 use crate::plan::{
     Device, DeviceKind, IdMappings, Mount, MountIds, MountKind, Parameter, Plan, Propagation,
@@ -114,7 +115,7 @@ const MS_SLAVE: u64 = 1 << 19;
 /// have a link in its place meanwhile.
 fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
     let path = &plan.rootfs.path;
-    let context = || format!("root.path {}", path.display());
+    let context = || Property::new("/root/path", format!("root.path {}", path.display()));
     let directory = open_directory_itself(path).with_context(context)?;
     if !plan.namespaces.has(Kind::Mount) {
         return Ok(directory);
@@ -128,10 +129,7 @@ fn open_mounts(plan: &Plan, namespaces: &NamespaceFiles) -> anyhow::Result<Vec<M
     let mut id_maps = IdMaps { own: namespaces.file(Kind::User), made: Vec::new() };
     plan.mounts
         .iter()
-        .map(|mount| {
-            open_mount(plan, mount, &mut id_maps)
-                .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))
-        })
+        .map(|mount| open_mount(plan, mount, &mut id_maps).with_context(|| mount.property()))
         .collect()
 }
 

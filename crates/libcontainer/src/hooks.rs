@@ -11,6 +11,7 @@ use libsyscall::clone::{Cloned, Flags, clone3, exit_now};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
+use crate::error::Property;
 use crate::plan::Hook;
 use crate::wait::{self, Signals};
 
@@ -39,7 +40,10 @@ pub(crate) struct Setting<'a> {
 /// The hook that failed, with what it printed.
 pub(crate) fn run(hooks: &[Hook], setting: Setting<'_>) -> anyhow::Result<()> {
     hooks.iter().try_for_each(|hook| {
-        run_one(hook, setting).with_context(|| format!("hook {} {:?}", hook.pointer, hook.path))
+        run_one(hook, setting).with_context(|| {
+            let text = format!("hook {} {:?}", hook.pointer, hook.path);
+            Property::new(hook.pointer.clone(), text)
+        })
     })
 }
 

@@ -20,7 +20,7 @@ mod state;
 mod verbs;
 mod wait;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Details, Error, ErrorKind, Result};
 pub use libviolation::{Class, Violation};
 pub use request::Context;
 pub use runtime::callers_limits::accept as accept_callers_limits;

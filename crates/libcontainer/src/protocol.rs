@@ -3,6 +3,7 @@
 use libchannel::Channel;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Details, Reported};
 use crate::plan::Plan;
 
 /// Init's end of the channel.
@@ -58,10 +59,32 @@ pub(crate) enum Word {
 pub(crate) struct Failure {
     /// What init was doing.
     pub stage: Stage,
-    /// The error number, zero where no system call failed.
-    pub errno: i32,
+    /// JSON pointers to what in config.json it is about.
+    pub pointers: Vec<String>,
+    /// The system call that failed.
+    pub call: Option<String>,
+    /// Its error number.
+    pub errno: Option<i32>,
     /// The chain of what failed, outermost first, starting with the item of the plan.
     pub text: String,
+}
+
+impl Failure {
+    /// The error of whoever hears it, in runc's words, which engines match on.
+    pub(crate) fn reported(self) -> Reported {
+        let Self { stage, pointers, call, errno, text } = self;
+        let start = "unable to start container process";
+        let text = match stage {
+            Stage::Program => format!("{start}: {text}"),
+            Stage::Mounts | Stage::Devices => {
+                format!("{start}: error during container init: {text}")
+            }
+            stage => {
+                format!("{start}: error during container init: {}: {text}", stage.describe())
+            }
+        };
+        Reported { text, details: Details { stage: Some(stage.name()), pointers, call, errno } }
+    }
 }
 
 /// The stages of init, in order.
@@ -94,6 +117,23 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// The name of the stage in the log and in docs/lifecycle.md.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Namespaces => "namespaces",
+            Self::Rootfs => "rootfs",
+            Self::Mounts => "mounts",
+            Self::Devices => "devices",
+            Self::Hooks | Self::StartHooks => "hooks",
+            Self::Pivot => "pivot",
+            Self::Seal => "seal",
+            Self::Terminal => "terminal",
+            Self::Identity => "identity",
+            Self::Program => "program",
+        }
+    }
+
     /// Words for a person.
     pub(crate) const fn describe(self) -> &'static str {
         match self {

@@ -104,6 +104,35 @@ impl Error {
         move |errno| Self::NetworkDevice { name: name.to_owned(), step, errno }
     }
 
+    /// The JSON pointer of the property that it is about.
+    #[must_use]
+    pub fn pointer(&self) -> Option<String> {
+        match self {
+            Self::Open { index, .. } | Self::WrongKind { index, .. } | Self::Own { index, .. } => {
+                Some(format!("/linux/namespaces/{index}/path"))
+            }
+            Self::NetworkDevice { name, .. } => Some(format!("/linux/netDevices/{name}")),
+            Self::Call { step, .. } if step.starts_with('/') => {
+                step.split_once(": ").map(|(pointer, _)| pointer.to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// What was being done, ending in the name of the system call.
+    #[must_use]
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            Self::Open { .. } => Some("open"),
+            Self::Join { .. } => Some("setns"),
+            Self::Call { step, .. } | Self::NetworkDevice { step, .. } => Some(step),
+            Self::Joiner { message, .. } => message.rsplit_once(": ").map(|(step, _)| step),
+            Self::WrongKind { .. } | Self::Own { .. } | Self::ChangedRoot | Self::JoinerLost => {
+                None
+            }
+        }
+    }
+
     /// The error number, where there is one.
     #[must_use]
     pub const fn errno(&self) -> Option<Errno> {

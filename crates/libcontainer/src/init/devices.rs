@@ -10,6 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::root::{Root, Target};
+use crate::error::Property;
 use crate::files::Files;
 use crate::mount::attach;
 use crate::plan::{Device, DeviceKind, Link, Plan};
@@ -19,8 +20,11 @@ pub(crate) fn make_all(plan: &Plan, root: &Root, files: &mut Files) -> anyhow::R
     for (position, device) in plan.devices.iter().enumerate() {
         let node = files.devices.get_mut(position).and_then(Option::take);
         make(device, node, root).with_context(|| match device.index {
-            Some(index) => format!("linux.devices[{index}] {}", device.path),
-            None => format!("default device {}", device.path),
+            Some(index) => Property::new(
+                format!("/linux/devices/{index}"),
+                format!("linux.devices[{index}] {}", device.path),
+            ),
+            None => Property::new("/linux/devices", format!("default device {}", device.path)),
         })?;
     }
     plan.links

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 
+use crate::error::Details;
 use crate::protocol::{Failure, Stage};
 
 /// Runs `body`, which leaves by execve(2) or fails.
@@ -34,11 +35,11 @@ impl<T> At<T> for anyhow::Result<T> {
 const LONGEST_TEXT: usize = 8 * 1024;
 
 fn failure(stage: Stage, error: &anyhow::Error) -> Failure {
-    let errno = error.chain().find_map(|cause| cause.downcast_ref::<Errno>());
+    let Details { pointers, call, errno, .. } = Details::of(error);
     let mut text = format!("{error:#}");
     let end = (0..=LONGEST_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text.truncate(end.unwrap_or(0));
-    Failure { stage, errno: errno.map_or(0, |errno| errno.raw_os_error()), text }
+    Failure { stage, pointers, call, errno, text }
 }
 
 /// nix's error number as the one that all others use.

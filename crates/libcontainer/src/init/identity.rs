@@ -11,6 +11,7 @@ use rustix::thread::{
 };
 
 use super::root::Root;
+use crate::error::Property;
 use crate::plan::{Capabilities, Confinement, MemoryPolicy, Process};
 
 /// What the user namespace's owner may need but a program without it must not have while waiting.
@@ -34,25 +35,28 @@ pub(crate) fn take_on(
 ) -> anyhow::Result<()> {
     if let Some(MemoryPolicy { mode, nodes }) = confinement.memory_policy {
         libsyscall::memory_policy::set(mode, nodes.words()).with_context(|| {
-            format!("linux.memoryPolicy of memory nodes {nodes:?}: set_mempolicy")
+            let text = format!("linux.memoryPolicy of memory nodes {nodes:?}: set_mempolicy");
+            Property::new("/linux/memoryPolicy", text)
         })?;
     }
     for limit in &process.rlimits {
         // RLIM_INFINITY is the greatest number (prlimit(2)), and none of its own.
         let new = Rlimit { current: Some(limit.soft), maximum: Some(limit.hard) };
         setrlimit(limit.resource, new).with_context(|| {
-            format!(
+            let text = format!(
                 "process.rlimits {} soft {} hard {}: setrlimit",
                 limit.name, limit.soft, limit.hard
-            )
+            );
+            Property::new("/process/rlimits", text)
         })?;
     }
     if let Some(scheduler) = &process.scheduler {
-        libsyscall::scheduler::set(scheduler).context("process.scheduler: sched_setattr")?;
+        libsyscall::scheduler::set(scheduler)
+            .context(Property::new("/process/scheduler", "process.scheduler: sched_setattr"))?;
     }
     if let Some(priority) = process.io_priority {
         libsyscall::ioprio::set_for_process_group(priority)
-            .context("process.ioPriority: ioprio_set")?;
+            .context(Property::new("/process/ioPriority", "process.ioPriority: ioprio_set"))?;
     }
     drop_bounding(process.capabilities.bounding)?;
     caps::securebits::set_keepcaps(true).context("keep capabilities: prctl")?;
@@ -64,7 +68,8 @@ pub(crate) fn take_on(
     }
     if process.no_new_privileges {
         set_capabilities(&process.capabilities)?;
-        return rustix::thread::set_no_new_privs(true).context("process.noNewPrivileges: prctl");
+        return rustix::thread::set_no_new_privs(true)
+            .context(Property::new("/process/noNewPrivileges", "process.noNewPrivileges: prctl"));
     }
     let waiting = process.capabilities.permitted | filter_capability(confinement);
     set_one(CapSet::Effective, waiting & held()?)
@@ -74,8 +79,10 @@ pub(crate) fn take_on(
 /// the filter only capset(2), prctl(2) and execve(2) are called.
 pub(crate) fn complete(process: &Process, confinement: &Confinement) -> anyhow::Result<()> {
     if let Some(filter) = &confinement.seccomp {
-        libsyscall::seccomp::set_filter(&filter.program, filter.flags)
-            .context("linux.seccomp: install the filter: seccomp")?;
+        libsyscall::seccomp::set_filter(&filter.program, filter.flags).context(Property::new(
+            "/linux/seccomp",
+            "linux.seccomp: install the filter: seccomp",
+        ))?;
     }
     if process.no_new_privileges { Ok(()) } else { set_capabilities(&process.capabilities) }
 }
@@ -91,14 +98,19 @@ fn take_groups_and_user(process: &Process, root: &Root) -> anyhow::Result<()> {
         // In a user namespace made without privilege the groups cannot be changed, and setgroups
         // is denied (user_namespaces(7)): nothing was asked for, so nothing is lost.
         Err(Errno::PERM) if groups.is_empty() && setgroups_is_denied(root) => {}
-        result => result.context("process.user.additionalGids: setgroups")?,
+        result => result.context(Property::new(
+            "/process/user/additionalGids",
+            "process.user.additionalGids: setgroups",
+        ))?,
     }
     let gid = Gid::from_raw(process.gid);
-    set_thread_res_gid(gid, gid, gid)
-        .with_context(|| format!("process.user.gid {}: setresgid", process.gid))?;
+    set_thread_res_gid(gid, gid, gid).with_context(|| {
+        Property::new("/process/user/gid", format!("process.user.gid {}: setresgid", process.gid))
+    })?;
     let uid = Uid::from_raw(process.uid);
-    set_thread_res_uid(uid, uid, uid)
-        .with_context(|| format!("process.user.uid {}: setresuid", process.uid))
+    set_thread_res_uid(uid, uid, uid).with_context(|| {
+        Property::new("/process/user/uid", format!("process.user.uid {}: setresuid", process.uid))
+    })
 }
 
 fn setgroups_is_denied(root: &Root) -> bool {
@@ -132,10 +144,15 @@ fn set_capabilities(capabilities: &Capabilities) -> anyhow::Result<()> {
     set_one(CapSet::Effective, capabilities.effective)?;
     set_one(CapSet::Inheritable, capabilities.inheritable)?;
     set_one(CapSet::Permitted, capabilities.permitted)?;
-    caps::clear(None, CapSet::Ambient).context("process.capabilities.ambient: prctl")?;
+    caps::clear(None, CapSet::Ambient).context(Property::new(
+        "/process/capabilities/ambient",
+        "process.capabilities.ambient: prctl",
+    ))?;
     for capability in set_of(capabilities.ambient) {
-        caps::raise(None, CapSet::Ambient, capability)
-            .with_context(|| format!("process.capabilities.ambient {capability}: prctl"))?;
+        caps::raise(None, CapSet::Ambient, capability).with_context(|| {
+            let text = format!("process.capabilities.ambient {capability}: prctl");
+            Property::new("/process/capabilities/ambient", text)
+        })?;
     }
     Ok(())
 }
@@ -143,7 +160,8 @@ fn set_capabilities(capabilities: &Capabilities) -> anyhow::Result<()> {
 fn set_one(set: CapSet, bits: u64) -> anyhow::Result<()> {
     caps::set(None, set, &set_of(bits)).with_context(|| {
         let names: Vec<_> = set_of(bits).iter().map(ToString::to_string).collect();
-        format!("process.capabilities {set:?} {}: capset", names.join(" "))
+        let text = format!("process.capabilities {set:?} {}: capset", names.join(" "));
+        Property::new("/process/capabilities", text)
     })
 }
 

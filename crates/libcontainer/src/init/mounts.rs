@@ -75,8 +75,7 @@ pub(super) fn mount_all(
     let scene = Scene { plan, root, cgroups: &files.cgroups, procfs };
     for (position, mount) in plan.mounts.iter().enumerate() {
         let opened = files.mounts.get_mut(position).map(std::mem::take).unwrap_or_default();
-        mount_one(&scene, mount, opened, &mut mounted)
-            .with_context(|| format!("mounts[{}] {}", mount.index, mount.destination))?;
+        mount_one(&scene, mount, opened, &mut mounted).with_context(|| mount.property())?;
         // The directory looked up last may be covered now.
         root.forget();
     }

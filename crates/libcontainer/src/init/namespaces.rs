@@ -5,6 +5,7 @@ use libnamespaces::Kind;
 use nix::sched::unshare;
 
 use super::failure::from_nix;
+use crate::error::Property;
 use crate::files::Files;
 use crate::plan::Plan;
 
@@ -24,10 +25,12 @@ pub(super) fn set_up(plan: &Plan) -> anyhow::Result<()> {
         libnamespaces::bring_loopback_up()?;
     }
     if let Some(name) = &plan.hostname {
-        rustix::system::sethostname(name.to_bytes()).context("hostname: sethostname")?;
+        rustix::system::sethostname(name.to_bytes())
+            .context(Property::new("/hostname", "hostname: sethostname"))?;
     }
     if let Some(name) = &plan.domainname {
-        rustix::system::setdomainname(name.to_bytes()).context("domainname: setdomainname")?;
+        rustix::system::setdomainname(name.to_bytes())
+            .context(Property::new("/domainname", "domainname: setdomainname"))?;
     }
     Ok(())
 }

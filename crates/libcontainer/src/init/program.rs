@@ -9,6 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, stat};
 use rustix::io::Errno;
 
 use super::root::{Root, unresolved};
+use crate::error::Property;
 use crate::plan::Process;
 
 /// Where execvp(3) looks when the environment has no PATH.
@@ -29,7 +30,9 @@ pub(super) struct Program {
 pub(crate) fn enter_directory(process: &Process, root: &Root) -> anyhow::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let entered = root.open(process.cwd.as_c_str(), flags).and_then(rustix::process::fchdir);
-    entered.map_err(unresolved).with_context(|| format!("process.cwd {}: chdir", process.cwd))
+    entered.map_err(unresolved).with_context(|| {
+        Property::new("/process/cwd", format!("process.cwd {}: chdir", process.cwd))
+    })
 }
 
 /// The program's path, found as execvp(3) would, with the rights of the program's user. The words

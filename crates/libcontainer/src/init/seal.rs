@@ -12,6 +12,7 @@ use rustix::mount::OpenTreeFlags;
 use super::kernel_views::KernelViews;
 use super::mounts::Mounted;
 use super::root::{Root, settled, unresolved};
+use crate::error::Property;
 use crate::files::Files;
 use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem};
 use crate::plan::{Attributes, ContainerPath, Parameter, Plan, Sysctl};
@@ -25,14 +26,15 @@ pub(crate) fn seal(
 ) -> anyhow::Result<()> {
     write_sysctl(&plan.sysctl)?;
     for path in &plan.readonly_paths {
-        make_path_readonly(root, &mut mounted.kernel_views, path)
-            .with_context(|| format!("read-only path {path}"))?;
+        make_path_readonly(root, &mut mounted.kernel_views, path).with_context(|| {
+            Property::new("/linux/readonlyPaths", format!("read-only path {path}"))
+        })?;
     }
     let mut masks = Masks { file: files.null_device.take(), ..Masks::default() };
     for path in &plan.masked_paths {
         masks
             .mask(root, &mut mounted.kernel_views, path)
-            .with_context(|| format!("masked path {path}"))?;
+            .with_context(|| Property::new("/linux/maskedPaths", format!("masked path {path}")))?;
     }
     mounted.kernel_views.check(root)?;
     for mount in mounted.readonly_later {
@@ -43,11 +45,13 @@ pub(crate) fn seal(
         // have kept pivot_root(2) from moving it.
         let change =
             MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
-        set_attributes(root.as_fd(), &change, false)
-            .context("linux.rootfsPropagation: mount_setattr")?;
+        set_attributes(root.as_fd(), &change, false).context(Property::new(
+            "/linux/rootfsPropagation",
+            "linux.rootfsPropagation: mount_setattr",
+        ))?;
     }
     if plan.rootfs.readonly {
-        make_readonly(root, false).context("read-only root")?;
+        make_readonly(root, false).context(Property::new("/root/readonly", "read-only root"))?;
     }
     Ok(())
 }
@@ -69,7 +73,8 @@ fn write_sysctl(sysctl: &[Sysctl]) -> anyhow::Result<()> {
             .context("open")
             .and_then(|file| rustix::io::write(file, value.as_bytes()).context("write"))
             .with_context(|| {
-                format!("linux.sysctl {path} = {value:?}: /proc/{}", below.display())
+                let text = format!("linux.sysctl {path} = {value:?}: /proc/{}", below.display());
+                Property::new("/linux/sysctl", text)
             })?;
     }
     Ok(())

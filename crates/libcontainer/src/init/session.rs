@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::failure::from_nix;
+use crate::error::Property;
 use crate::files::Files;
 use crate::plan::{Confinement, NumberSet, Plan};
 
@@ -16,7 +17,7 @@ pub(super) fn enter_cgroup_and_personality(plan: &Plan, files: &Files) -> anyhow
         let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
         nix::sys::personality::set(persona)
             .map_err(from_nix)
-            .context("linux.personality: personality")?;
+            .context(Property::new("/linux/personality", "linux.personality: personality"))?;
     }
     Ok(())
 }
@@ -31,8 +32,10 @@ pub(crate) fn run_on(cpus: Option<NumberSet>, name: &str) -> anyhow::Result<()> 
     let Some(cpus) = cpus else { return Ok(()) };
     let mut set = CpuSet::new();
     cpus.numbers().for_each(|cpu| set.set(cpu));
-    sched_setaffinity(None, &set)
-        .with_context(|| format!("process.execCPUAffinity.{name} {cpus:?}: sched_setaffinity"))
+    sched_setaffinity(None, &set).with_context(|| {
+        let text = format!("process.execCPUAffinity.{name} {cpus:?}: sched_setaffinity");
+        Property::new(format!("/process/execCPUAffinity/{name}"), text)
+    })
 }
 
 pub(super) fn new_session() -> anyhow::Result<()> {

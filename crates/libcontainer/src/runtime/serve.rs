@@ -7,9 +7,10 @@ use libnamespaces::{Children, Expected, MovedDevices};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::pending::Pending;
+use crate::error::Property;
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
-use crate::protocol::{Event, Failure, Reply, RuntimeEnd, Stage};
+use crate::protocol::{Event, Reply, RuntimeEnd};
 use crate::state::{State, Status};
 use crate::wait::Signals;
 
@@ -40,7 +41,7 @@ impl Line<'_> {
     /// The next event; a failure or an early death is an error.
     fn next(&self, pending: &Pending) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
         match self.hear()? {
-            Some((Event::Failed(failure), _)) => Err(render(&failure)),
+            Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
             Some(event) => Ok(event),
             None => Err(death(pending)),
         }
@@ -54,7 +55,7 @@ impl Line<'_> {
     pub(crate) fn wait_for_program(&self) -> anyhow::Result<()> {
         match self.hear()? {
             None => Ok(()),
-            Some((Event::Failed(failure), _)) => Err(render(&failure)),
+            Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
             Some((event, _)) => {
                 bail!("init sent {event:?} after it was started; this is a defect of aril")
             }
@@ -117,7 +118,7 @@ fn move_network_devices(plan: &Plan, pending: &mut Pending) -> anyhow::Result<()
         return Ok(());
     }
     let moved = MovedDevices::to_process(&plan.net_devices, pending.child()?.pid)
-        .context("linux.netDevices")?;
+        .context(Property::new("/linux/netDevices", "linux.netDevices"))?;
     pending.own_network_devices(moved);
     Ok(())
 }
@@ -129,21 +130,6 @@ fn run_hooks(making: &Making<'_>, pid: i32, signals: &Signals) -> anyhow::Result
     let setting = Setting { state: &document, directory, signals, confine: None };
     hooks::run(&plan.hooks.prestart, setting)?;
     hooks::run(&plan.hooks.create_runtime, setting)
-}
-
-/// Init's failure in runc's words, which engines match on.
-pub(crate) fn render(failure: &Failure) -> anyhow::Error {
-    let Failure { stage, text, .. } = failure;
-    match stage {
-        Stage::Program => anyhow!("unable to start container process: {text}"),
-        Stage::Mounts | Stage::Devices => {
-            anyhow!("unable to start container process: error during container init: {text}")
-        }
-        stage => anyhow!(
-            "unable to start container process: error during container init: {}: {text}",
-            stage.describe()
-        ),
-    }
 }
 
 /// How init died that did not say why, or its maker, without whom it ends.

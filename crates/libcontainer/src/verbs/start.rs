@@ -5,7 +5,6 @@ use anyhow::Context as _;
 use crate::protocol::{Event, Reply, Stage};
 use crate::request::Context;
 use crate::runtime::end::{destroy, poststart};
-use crate::runtime::serve;
 use crate::start_socket::{already_running, connect};
 use crate::state::{self, START_SOCKET, State, Status};
 use crate::{Error, ErrorKind, Result};
@@ -30,7 +29,7 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
             if failure.stage == Stage::StartHooks {
                 destroy(directory, &state, None, context.warn)?;
             }
-            Err(serve::render(&failure).into())
+            Err(anyhow::Error::new(failure.reported()).into())
         }
         Some((event, _)) => Err(anyhow::anyhow!("init sent {event:?} when started").into()),
     }

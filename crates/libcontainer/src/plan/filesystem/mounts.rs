@@ -9,6 +9,7 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::mount_ids::{self, MapIds};
 use super::options::{Effect, effect, parameters};
+use crate::error::Property;
 use crate::plan::linux::mappings;
 use crate::plan::{Attributes, ContainerPath, Given, MountIds, Propagation, Violations};
 
@@ -104,6 +105,14 @@ const LONGEST_VALUE: usize = 255;
 /// Filesystems of the kernel's own, for which a read-only mount is enough: making the instance
 /// read-only matters where there is a disk behind it, or other mounts of it.
 const KERNEL_FILESYSTEMS: [&str; 6] = ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "ramfs"];
+
+impl Mount {
+    /// What an error says of it.
+    pub(crate) fn property(&self) -> Property {
+        let text = format!("mounts[{}] {}", self.index, self.destination);
+        Property::new(format!("/mounts/{}", self.index), text)
+    }
+}
 
 pub(crate) fn plan(
     given: &Given<'_>,
