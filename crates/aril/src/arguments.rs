@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Pause(Id),
     /// Let a paused container go on.
     Resume(Id),
+    /// Change the limits of a container.
+    Update(Box<Update>),
     /// Write a config.json to start from.
     Spec(Spec),
     /// Show what this runtime can do, as JSON.
@@ -243,6 +245,85 @@ pub(crate) struct Ps {
     pub format: String,
 }
 
+/// update. What no flag names stays as it is.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// The container's id.
+    pub id: String,
+    /// File with the limits as JSON, as in linux.resources, or - for standard input; the other flags are
+    /// ignored then.
+    #[arg(long, short, value_name = "FILE")]
+    pub resources: Option<PathBuf>,
+    #[command(flatten)]
+    pub memory: MemoryFlags,
+    #[command(flatten)]
+    pub cpu: CpuFlags,
+    /// Weight of block I/O, 10 to 1000.
+    #[arg(long, value_name = "WEIGHT")]
+    pub blkio_weight: Option<u16>,
+    /// How many processes there may be; -1 for any number.
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+    /// Schema of the L3 cache (not supported yet).
+    #[arg(long, value_name = "SCHEMA")]
+    pub l3_cache_schema: Option<String>,
+    /// Schema of the memory bandwidth (not supported yet).
+    #[arg(long, value_name = "SCHEMA")]
+    pub mem_bw_schema: Option<String>,
+}
+
+/// Sizes in bytes, or with a suffix such as M; -1 for no limit.
+#[derive(Debug, Args)]
+pub(crate) struct MemoryFlags {
+    /// Memory.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_size)]
+    pub memory: Option<i64>,
+    /// What is left to it when memory is short.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_size)]
+    pub memory_reservation: Option<i64>,
+    /// Memory and swap together.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_size)]
+    pub memory_swap: Option<i64>,
+    /// Accepted and ignored: kernels have lost this limit.
+    #[arg(long, hide = true)]
+    pub kernel_memory: Option<String>,
+    /// The same.
+    #[arg(long, hide = true)]
+    pub kernel_memory_tcp: Option<String>,
+}
+
+/// Times in microseconds.
+#[derive(Debug, Args)]
+pub(crate) struct CpuFlags {
+    /// Period of the quota.
+    #[arg(long, value_name = "TIME")]
+    pub cpu_period: Option<u64>,
+    /// Time in each period; -1 for no limit.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// Time that may be saved for later periods.
+    #[arg(long, value_name = "TIME")]
+    pub cpu_burst: Option<u64>,
+    /// Weight against others, normally 1024.
+    #[arg(long, value_name = "SHARES")]
+    pub cpu_share: Option<u64>,
+    /// Period of the realtime runtime.
+    #[arg(long, value_name = "TIME")]
+    pub cpu_rt_period: Option<u64>,
+    /// Realtime in each period.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub cpu_rt_runtime: Option<i64>,
+    /// CPUs to use, such as 0-1,4.
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes to use.
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// 1 to run only when nothing else does.
+    #[arg(long, value_name = "0|1", allow_hyphen_values = true)]
+    pub cpu_idle: Option<i64>,
+}
+
 /// spec.
 #[derive(Debug, Args)]
 pub(crate) struct Spec {
@@ -286,13 +367,34 @@ fn parse_user(text: &str) -> Result<(u32, Option<u32>), String> {
     }
 }
 
+/// A size as Docker writes it: a number, maybe with a fraction, and maybe B, K, M, G, T or P, each 1024 times the one
+/// before, with B or iB behind it.
+fn parse_size(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is no size: write a number of bytes, such as 512M, or -1");
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let end = text.find(|one: char| !one.is_ascii_digit() && one != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.to_ascii_lowercase();
+    let letter = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
+    let power = ["", "k", "m", "g", "t", "p"].iter().position(|known| *known == letter);
+    let factor = 1024_i64.pow(power.ok_or_else(wrong)? as u32);
+    if let Ok(whole) = number.parse::<i64>() {
+        return whole.checked_mul(factor).ok_or_else(wrong);
+    }
+    let bytes = number.parse::<f64>().map_err(|_| wrong())? * factor as f64;
+    // Up to there every whole number is one of these.
+    if bytes < 2_f64.powi(53) { Ok(bytes as i64) } else { Err(wrong()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
 
     use clap::CommandFactory as _;
 
-    use super::{Cli, Command, parse, parse_user};
+    use super::{Cli, Command, parse, parse_size, parse_user};
 
     fn command(line: &str) -> Command {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
@@ -315,11 +417,41 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("-1", -1),
+            ("64m", 64 << 20),
+            ("64MB", 64 << 20),
+            ("1.5GiB", 3 << 29),
+            ("7b", 7),
+            ("2K", 2048),
+            ("1t", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "m", "-2", "1x", "1.2.3", "1mm", "9999999999999p", "99999999999.5g", "+1"]
+        {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_engines_pass() {
         let line = "aril --root /r --log /l --log-format json create --bundle /b --pid-file /p id";
         assert!(matches!(command(line), Command::Create(create) if create.id == "id"));
         let line = "runc --log=/l --log-format=json --rootless=true --criu /c kill --all id 9";
         assert!(matches!(command(line), Command::Kill(kill) if kill.all && kill.signal == "9"));
+        for line in
+            ["aril update --resources - id", "aril update --resources=- id", "aril update -r - id"]
+        {
+            let from_standard_input = |update: &super::Update| {
+                update.id == "id" && update.resources.as_deref() == Some("-".as_ref())
+            };
+            assert!(
+                matches!(command(line), Command::Update(update) if from_standard_input(&update))
+            );
+        }
         let line = "aril exec --detach --no-new-privs id sh -c x";
         assert!(
             matches!(command(line), Command::Exec(exec) if exec.id_and_args == ["id", "sh", "-c", "x"]

@@ -83,6 +83,14 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A limit was refused, and one that had been changed before is not what it was.
+    #[error("{refused}; {} has the new value, since the old one could not be put back", path.display())]
+    NotPutBack {
+        /// The file.
+        path: PathBuf,
+        /// What was refused.
+        refused: Box<Self>,
+    },
     /// Something did not happen in time.
     #[error("cgroup {}: {what} took longer than {seconds} s", path.display())]
     Timeout {
@@ -121,6 +129,7 @@ impl Error {
     pub fn pointer(&self) -> Option<&str> {
         match self {
             Self::Limit { pointer, .. } => Some(pointer),
+            Self::NotPutBack { refused, .. } => refused.pointer(),
             Self::Devices { .. } => Some("/linux/resources/devices"),
             Self::NotEmpty { .. }
             | Self::Taken { .. }

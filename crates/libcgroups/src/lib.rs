@@ -17,6 +17,7 @@ mod manager;
 mod mark;
 mod processes;
 mod resources;
+mod update;
 mod v1;
 mod v2;
 mod walk;
@@ -29,7 +30,8 @@ pub use limits::{Limits, Write};
 pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
 pub use manager::CgroupManager;
 pub use mark::{Bearer, Mark, Owner, Taker};
-pub use resources::plan_limits;
+pub use resources::{plan_limits, plan_update};
+pub use update::Present;
 
 /// The manager that `location` names.
 #[must_use]

@@ -13,6 +13,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Those that `writes` are.
+    pub(crate) const fn of(writes: Vec<Write>) -> Self {
+        Self { writes }
+    }
+
     /// The writes, in the order they are to be done.
     pub(crate) fn writes(&self) -> &[Write] {
         &self.writes

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::mark::{self, Bearer, Mark, Owner, Taker};
 use crate::processes::signal_each;
-use crate::{DeviceAccess, Error, Limits};
+use crate::{DeviceAccess, Error, Limits, Present};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
@@ -34,6 +34,13 @@ pub trait CgroupManager: std::fmt::Debug {
     /// # Errors
     /// The first limit that the kernel refuses.
     fn apply_limits(&self, limits: &Limits) -> Result<(), Error>;
+    /// Sets limits in the place of others: all, or none.
+    ///
+    /// # Errors
+    /// The first limit that the kernel refuses.
+    fn update(&self, limits: &Limits) -> Result<(), Error>;
+    /// What it has now.
+    fn present(&self) -> Present;
     /// Sets which devices may be used.
     ///
     /// # Errors

@@ -27,4 +27,6 @@ pub use runtime::callers_limits::accept as accept_callers_limits;
 pub use runtime::own_binary::protect as protect_own_binary;
 pub use spec::default_spec;
 pub use state::{StateDocument, Status};
-pub use verbs::{create, delete, exec, features, kill, list, pause, ps, resume, run, start, state};
+pub use verbs::{
+    create, delete, exec, features, kill, list, pause, ps, resume, run, start, state, update,
+};

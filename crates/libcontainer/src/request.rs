@@ -46,6 +46,24 @@ pub struct Console {
     pub socket: Option<PathBuf>,
 }
 
+/// Where limits are read from: JSON as that of `linux.resources`.
+#[derive(Clone, Debug)]
+pub enum Resources {
+    /// A file.
+    File(PathBuf),
+    /// The text itself.
+    Text(Vec<u8>),
+}
+
+/// `update`.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The container's id.
+    pub id: String,
+    /// The new limits.
+    pub resources: Resources,
+}
+
 /// `create`, and the part of `run` that is the same.
 #[derive(Clone, Debug, Default)]
 pub struct Create {

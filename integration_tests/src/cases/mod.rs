@@ -42,6 +42,7 @@ mod seccomp;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 /// What a test returns.
 type Test = anyhow::Result<()>;
@@ -89,6 +90,7 @@ pub(crate) fn all() -> Vec<Case> {
         start::CASES,
         state::CASES,
         terminal::CASES,
+        update::CASES,
     ]
     .concat()
 }

@@ -5,6 +5,7 @@ mod kill;
 mod list;
 mod ps;
 mod spec;
+mod update;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
         Command::Ps(ps) => ps::run(context, &ps)?,
         Command::Pause(one) => libcontainer::pause(context, &one.id)?,
         Command::Resume(one) => libcontainer::resume(context, &one.id)?,
+        Command::Update(update) => update::run(context, *update)?,
         Command::Spec(spec) => spec::run(&spec)?,
         Command::Features => print_json(&libcontainer::features())?,
     }

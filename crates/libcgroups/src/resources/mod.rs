@@ -12,6 +12,9 @@ mod block_io;
 mod cpu;
 mod memory;
 mod others;
+mod update;
+
+pub use update::plan_update;
 
 /// Turns `resources`, but for its devices, into limits for the hierarchies of `layout`.
 ///

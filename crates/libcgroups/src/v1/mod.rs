@@ -9,7 +9,8 @@ use crate::limits::{Hierarchy, Write};
 use crate::location::{Directories, LegacyLocation};
 use crate::making::Making;
 use crate::processes::KILL;
-use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Taker, files, v2, walk};
+use crate::update::all_or_none;
+use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Present, Taker, files, v2, walk};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -56,12 +57,22 @@ impl Manager {
         self.unified.set_up(making)
     }
 
+    /// The directory in a hierarchy.
+    fn place(&self, hierarchy: Hierarchy) -> Result<&Path, Error> {
+        match hierarchy {
+            Hierarchy::Legacy(controller) => self
+                .with(controller)
+                .map(|one| one.directory.as_path())
+                .ok_or(Error::NoHierarchy(controller)),
+            Hierarchy::Unified => self.unified.directory().ok_or(Error::NoHierarchy("cgroup2")),
+        }
+    }
+
     /// Does those of `writes` that are for v1.
     fn write_all(&self, writes: &[Write]) -> Result<(), Error> {
         for write in writes {
-            if let Hierarchy::Legacy(controller) = write.hierarchy {
-                let place = self.with(controller).ok_or(Error::NoHierarchy(controller))?;
-                files::set(write, &place.directory)?;
+            if matches!(write.hierarchy, Hierarchy::Legacy(_)) {
+                files::set(write, self.place(write.hierarchy)?)?;
             }
         }
         Ok(())
@@ -89,6 +100,20 @@ impl CgroupManager for Manager {
     fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {
         self.write_all(limits.writes())?;
         self.unified.apply_limits(limits)
+    }
+
+    fn update(&self, limits: &Limits) -> Result<(), Error> {
+        let places: Vec<_> = limits
+            .writes()
+            .iter()
+            .map(|write| Ok((write, self.place(write.hierarchy)?)))
+            .collect::<Result<_, Error>>()?;
+        all_or_none(places)
+    }
+
+    fn present(&self) -> Present {
+        let memory = self.with("memory").map(|one| Present::of_legacy(&one.directory));
+        memory.unwrap_or_default().or(self.unified.present())
     }
 
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {

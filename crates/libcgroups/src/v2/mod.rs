@@ -12,7 +12,8 @@ use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
 use crate::making::Making;
 use crate::processes::KILL;
-use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Taker, files, walk};
+use crate::update::all_or_none;
+use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Present, Taker, files, walk};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -81,6 +82,15 @@ impl CgroupManager for Manager {
             }
         }
         Ok(())
+    }
+
+    fn update(&self, limits: &Limits) -> Result<(), Error> {
+        let Some(directory) = self.directory() else { return Ok(()) };
+        all_or_none(limits.writes().iter().map(|write| (write, directory)))
+    }
+
+    fn present(&self) -> Present {
+        self.directory().map(Present::of_unified).unwrap_or_default()
     }
 
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {

@@ -20,6 +20,7 @@ mod hooks;
 mod linux;
 mod process;
 mod rules;
+mod update;
 
 pub use create::create;
 pub use exec::{Joining, exec};
@@ -35,6 +36,7 @@ pub use linux::{MemoryPolicy, Sysctl};
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};
+pub use update::update;
 
 /// What was planned, and what is worth saying about it.
 #[derive(Clone, Debug)]

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use pointer::Removed;
 use repair::Reader;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use shape::Object;
 
+use crate::request::Resources;
 use crate::{Error, Result, Violation};
 
 mod default;
@@ -85,6 +87,25 @@ fn is_missing(error: &anyhow::Error) -> bool {
 /// Like [`load`].
 pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
     parse(&file::read(path)?, path)
+}
+
+/// Loads limits (`update --resources`). Pointers are those of a config.
+///
+/// # Errors
+/// Like [`load`].
+pub fn load_resources(resources: &Resources) -> Result<Loaded<LinuxResources>> {
+    let text = "the resources".as_ref();
+    let (bytes, path) = match resources {
+        Resources::File(path) => (file::read(path)?, path.as_path()),
+        Resources::Text(bytes) => (bytes.clone(), text),
+    };
+    let given: serde_json::Value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is not JSON", path.display()))?;
+    let config = json!({ "ociVersion": "1.0.0", "linux": { "resources": given } });
+    let Loaded { warnings, value, violations, removed } =
+        parse::<Spec>(config.to_string().as_bytes(), path)?;
+    let resources = value.linux().as_ref().and_then(|linux| linux.resources().clone());
+    Ok(Loaded { warnings, value: resources.unwrap_or_default(), violations, removed })
 }
 
 /// What is read from JSON.

@@ -31,6 +31,17 @@ impl State {
         Ok(own.then(|| libcgroups::manager(&self.cgroup)))
     }
 
+    /// The manager of the cgroup, which must be the container's own.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn require_own_cgroup(&self) -> crate::Result<Box<dyn CgroupManager>> {
+        let own = self.own_cgroup()?;
+        own.ok_or_else(|| {
+            crate::Error::new(ErrorKind::Status, "container has no cgroup of its own")
+        })
+    }
+
     /// Whether it is the same container: an id may be another's by now.
     pub(crate) fn is_of(&self, other: &Self) -> bool {
         self.mark == other.mark && self.init == other.init

@@ -9,6 +9,7 @@ mod pause;
 mod run;
 mod start;
 mod state;
+mod update;
 
 pub use create::create;
 pub use delete::delete;
@@ -19,3 +20,4 @@ pub use pause::{pause, resume};
 pub use run::run;
 pub use start::start;
 pub use state::{list, ps, state};
+pub use update::update;

@@ -1,9 +1,7 @@
 //! `pause` and `resume`.
 
-use libcgroups::CgroupManager;
-
 use crate::request::Context;
-use crate::state::{self, State, Status};
+use crate::state::{self, Status};
 use crate::{Error, ErrorKind, Result};
 
 /// Stops every process of the container where it is.
@@ -13,7 +11,7 @@ use crate::{Error, ErrorKind, Result};
 pub fn pause(context: &Context, id: &str) -> Result<()> {
     let (directory, state) = state::load_to_change(context, id)?;
     match state.status(&directory) {
-        Status::Running | Status::Created => Ok(own_cgroup(&state)?.freeze()?),
+        Status::Running | Status::Created => Ok(state.require_own_cgroup()?.freeze()?),
         status => {
             let text = format!("container not running or created: {}", status.word());
             Err(Error::new(ErrorKind::Status, text))
@@ -28,13 +26,7 @@ pub fn pause(context: &Context, id: &str) -> Result<()> {
 pub fn resume(context: &Context, id: &str) -> Result<()> {
     let (directory, state) = state::load_to_change(context, id)?;
     match state.status(&directory) {
-        Status::Paused => Ok(own_cgroup(&state)?.thaw()?),
+        Status::Paused => Ok(state.require_own_cgroup()?.thaw()?),
         _ => Err(Error::new(ErrorKind::Status, "container not paused")),
     }
-}
-
-fn own_cgroup(state: &State) -> Result<Box<dyn CgroupManager>> {
-    state
-        .own_cgroup()?
-        .ok_or_else(|| Error::new(ErrorKind::Status, "container has no cgroup of its own"))
 }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use libcgroups::{DeviceAccess, Limits, Location};
-use oci_spec::runtime::LinuxMemory;
+use libcgroups::{DeviceAccess, Limits, Location, Present};
+use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
+use crate::Violation;
+use crate::host::Host;
 use crate::plan::{Given, Violations};
 
 pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
@@ -29,7 +31,28 @@ pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
     if let Some(memory) = resources.memory() {
         check_old_memory(memory, found);
     }
-    libcgroups::plan_limits(resources, &given.host.cgroups).unwrap_or_else(|violations| {
+    checked(libcgroups::plan_limits(resources, &given.host.cgroups), found)
+}
+
+/// The limits that take the place of the `present` ones. Which devices may be used stays as it is: engines repeat the
+/// rules of the config, to which a hook may have added.
+pub(crate) fn new_limits(
+    resources: &LinuxResources,
+    host: &Host,
+    present: &Present,
+    found: &mut Violations,
+) -> Limits {
+    if let Some(memory) = resources.memory() {
+        check_old_memory(memory, found);
+    }
+    if resources.devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        found.warn("/linux/resources/devices: stay as they are".to_owned());
+    }
+    checked(libcgroups::plan_update(resources, &host.cgroups, present), found)
+}
+
+fn checked(limits: Result<Limits, Vec<Violation>>, found: &mut Violations) -> Limits {
+    limits.unwrap_or_else(|violations| {
         found.add_part(violations, "");
         Limits::default()
     })

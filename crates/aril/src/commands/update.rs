@@ -1,0 +1,71 @@
+//! `update`.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use libcontainer::Context;
+use libcontainer::request::{self, Resources};
+use serde_json::{Map, Value};
+
+use crate::arguments::{CpuFlags, MemoryFlags, Update};
+
+/// The most that is read from standard input, in bytes.
+const LARGEST: u64 = 16 << 20;
+
+/// Changes the limits.
+pub(crate) fn run(context: &Context, update: Update) -> anyhow::Result<()> {
+    for (flag, value) in
+        [("l3-cache-schema", &update.l3_cache_schema), ("mem-bw-schema", &update.mem_bw_schema)]
+    {
+        if value.as_ref().is_some_and(|value| !value.is_empty()) {
+            bail!("--{flag} is not supported yet");
+        }
+    }
+    let resources = match &update.resources {
+        Some(path) if path == Path::new("-") => Resources::Text(standard_input()?),
+        Some(path) => Resources::File(path.clone()),
+        None => Resources::Text(Value::from(of_flags(&update)).to_string().into_bytes()),
+    };
+    Ok(libcontainer::update(context, &request::Update { id: update.id, resources })?)
+}
+
+fn standard_input() -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes);
+    read.context("read the resources from standard input")?;
+    if bytes.len() as u64 > LARGEST {
+        bail!("standard input has more than {LARGEST} bytes, which no resources need");
+    }
+    Ok(bytes)
+}
+
+/// The flags as `linux.resources`. Zero and nothing stand for what stays as it is.
+fn of_flags(update: &Update) -> Map<String, Value> {
+    let MemoryFlags { memory, memory_reservation, memory_swap, .. } = update.memory;
+    let cpu: &CpuFlags = &update.cpu;
+    let values = [
+        ("memory", "limit", memory.map(Value::from)),
+        ("memory", "reservation", memory_reservation.map(Value::from)),
+        ("memory", "swap", memory_swap.map(Value::from)),
+        ("cpu", "period", cpu.cpu_period.map(Value::from)),
+        ("cpu", "quota", cpu.cpu_quota.map(Value::from)),
+        ("cpu", "burst", cpu.cpu_burst.map(Value::from)),
+        ("cpu", "shares", cpu.cpu_share.map(Value::from)),
+        ("cpu", "realtimePeriod", cpu.cpu_rt_period.map(Value::from)),
+        ("cpu", "realtimeRuntime", cpu.cpu_rt_runtime.map(Value::from)),
+        ("cpu", "cpus", cpu.cpuset_cpus.as_deref().map(Value::from)),
+        ("cpu", "mems", cpu.cpuset_mems.as_deref().map(Value::from)),
+        ("cpu", "idle", cpu.cpu_idle.map(Value::from)),
+        ("blockIO", "weight", update.blkio_weight.map(Value::from)),
+        ("pids", "limit", update.pids_limit.map(Value::from)),
+    ];
+    let mut resources = Map::new();
+    for (part, name, value) in values {
+        if let Some(value) = value {
+            let part = resources.entry(part).or_insert_with(|| Value::Object(Map::new()));
+            part[name] = value;
+        }
+    }
+    resources
+}

@@ -1,0 +1,26 @@
+//! `update`.
+
+use crate::host::Host;
+use crate::request::{Context, Update};
+use crate::state::{self, Status};
+use crate::{Error, Result, plan, spec};
+
+/// Gives the container other limits: all that are asked for, or none.
+///
+/// # Errors
+/// The container is stopped or being made, everything that is wrong with the limits, or the one that the kernel
+/// refuses.
+pub fn update(context: &Context, request: &Update) -> Result<()> {
+    let loaded = spec::load_resources(&request.resources)?;
+    let (directory, state) = state::load_to_change(context, &request.id)?;
+    if !matches!(state.status(&directory), Status::Created | Status::Running | Status::Paused) {
+        return Err(Error::not_running());
+    }
+    let cgroup = state.require_own_cgroup()?;
+    let (host, present) = (Host::probe()?, cgroup.present());
+    let plan = |resources: &_| plan::update(resources, &host, &present);
+    let warnings = loaded.warnings.clone();
+    let (_, planned) = loaded.plan(plan)?;
+    warnings.iter().chain(&planned.warnings).for_each(|warning| (context.warn)(warning));
+    Ok(cgroup.update(&planned.plan)?)
+}
