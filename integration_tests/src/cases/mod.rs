@@ -115,3 +115,30 @@ macro_rules! same {
     };
 }
 use same;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// What a document calls a test is one, or the beginning of some.
+    #[test]
+    fn documents_name_tests_that_are_there() {
+        let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let mut missing = Vec::new();
+        for name in ["security.md", "testing.md", "lifecycle.md", "architecture.md"] {
+            let text = std::fs::read_to_string(documents.join(name)).unwrap();
+            let words = text.split('`').skip(1).step_by(2);
+            let areas: Vec<&str> =
+                super::all().iter().filter_map(|case| case.name.split("::").next()).collect();
+            for word in words
+                .filter(|word| word.split_once("::").is_some_and(|(area, _)| areas.contains(&area)))
+            {
+                let is_there = |case: &crate::suite::Case| case.name.starts_with(word);
+                if !super::all().iter().any(is_there) {
+                    missing.push(format!("{name}: {word}"));
+                }
+            }
+        }
+        assert_eq!(missing, Vec::<String>::new());
+    }
+}
