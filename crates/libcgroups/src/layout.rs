@@ -34,6 +34,12 @@ pub(crate) struct UnifiedMount {
 }
 
 impl Layout {
+    /// Whether v2 is all there is.
+    #[must_use]
+    pub const fn is_unified(&self) -> bool {
+        self.unified.is_some() && self.legacy.is_empty()
+    }
+
     /// Reads what is in /proc/self/mountinfo and /proc/self/cgroup: bytes, since a path may hold any.
     /// Mounts that others cover do not count.
     ///

@@ -81,6 +81,8 @@ pub struct Create {
     pub no_new_keyring: bool,
     /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).
     pub preserve_fds: u32,
+    /// How many sockets the program is passed after the standard streams (sd_listen_fds(3)).
+    pub listen_fds: u32,
 }
 
 /// `run`.
@@ -132,4 +134,6 @@ pub struct Exec {
     pub pid_file: Option<PathBuf>,
     /// `--preserve-fds`.
     pub preserve_fds: u32,
+    /// As in [`Create`].
+    pub listen_fds: u32,
 }

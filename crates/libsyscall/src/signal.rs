@@ -56,6 +56,16 @@ pub fn ignore(signal: i32) -> Result<()> {
     if before == libc::SIG_ERR { Err(Errno::INVAL) } else { Ok(()) }
 }
 
+/// Gives `signal` its default action (`SIG_DFL`).
+///
+/// # Errors
+/// That of signal(2): there is no such signal.
+pub fn heed(signal: i32) -> Result<()> {
+    // SAFETY: no handler is installed.
+    let before = unsafe { libc::signal(signal, libc::SIG_DFL) };
+    if before == libc::SIG_ERR { Err(Errno::INVAL) } else { Ok(()) }
+}
+
 /// Whether this process ignores `signal` (`SIG_IGN`).
 ///
 /// # Errors

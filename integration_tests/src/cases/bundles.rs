@@ -12,8 +12,8 @@ use crate::config;
 use crate::container::Container;
 
 cases!("bundles":
-    containerd_plain, containerd_limits, containerd_seccomp, docker_plain, docker_plain_v2,
-    docker_limits, docker_readonly, docker_volume_user, docker_exec,
+        containerd_plain, containerd_limits, containerd_seccomp, docker_plain, docker_plain_v2,
+    docker_limits, docker_readonly, docker_volume_user, docker_exec, process_without_a_user,
 );
 
 /// A recorded file, with its placeholders filled in.
@@ -143,5 +143,14 @@ fn docker_exec(container: &mut Container) -> Test {
     let id = container.id.clone();
     let output = container.runtime(&["exec", "--process", &container.file("process.json"), &id])?;
     same!(output.success()?.words(), ["1000", "/tmp", "hello"]);
+    Ok(())
+}
+
+/// The schema requires neither the user nor its ids.
+fn process_without_a_user(container: &mut Container) -> Test {
+    container.remove("/process/user");
+    same!(container.run_script("id -u; id -g")?.success()?.words(), ["0", "0"]);
+    container.set("/process/user", json!({ "gid": 7 }));
+    same!(container.run_script("id -u; id -g")?.success()?.words(), ["0", "7"]);
     Ok(())
 }

@@ -1,15 +1,16 @@
-//! Limits of whoever calls the runtime: what it cannot do fails, and nothing stays.
+//! What is inherited from whoever calls the runtime: what it cannot do fails, nothing stays, and the rest is not about
+//! the container.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::{Test, cases};
+use super::{Test, cases, same};
 use crate::command::{Output, called_by};
 use crate::container::Container;
 
-cases!("callers_limits": file_size, open_files, stack);
+cases!("callers_limits": file_size, open_files, stack, children_are_ignored, cpus);
 
 /// Creates a container with a limit of the shell's (`ulimit`).
 fn create_with_limit(container: &Container, limit: &str) -> anyhow::Result<Output> {
@@ -32,6 +33,23 @@ fn is_made_or_fails(container: &mut Container, letter: char, limits: &[u32]) -> 
         }
         container.nothing_left().with_context(|| format!("{limit}: {}", output.message()))?;
     }
+    Ok(())
+}
+
+/// As many supervisors do it: ended children are not to be waited for (waitpid(2)).
+fn children_are_ignored(container: &mut Container) -> Test {
+    let ignoring = |container: &Container, arguments: &[&str]| {
+        let mut shell = Command::new("env");
+        shell.arg("--ignore-signal=CHLD");
+        container.finish_command(called_by(shell, &container.command(arguments)), Stdio::null())
+    };
+    container.set("/hooks/createRuntime", json!([{ "path": "/bin/true" }]));
+    container.script("exit 42");
+    container.save()?;
+    let bundle = container.bundle();
+    same!(ignoring(container, &["run", "--bundle", &bundle, &container.id])?.code, 42);
+    container.start_idle()?;
+    same!(ignoring(container, &["exec", &container.id, "sh", "-c", "exit 43"])?.code, 43);
     Ok(())
 }
 
@@ -58,4 +76,26 @@ fn stack(container: &mut Container) -> Test {
     }
     container.set("/linux/deep", deep);
     is_made_or_fails(container, 's', &[512, 1024])
+}
+
+/// taskset(1) around the runtime is not about the container.
+fn cpus(container: &mut Container) -> Test {
+    const OWN: &str = "grep Cpus_allowed_list /proc/self/status | cut -f 2";
+    let all = container.run_script(OWN)?.success()?.stdout;
+    let bundle = container.bundle();
+    let on_the_first = |arguments: &[&str]| {
+        let mut taskset = Command::new("taskset");
+        taskset.args(["-c", "0"]);
+        container.finish_command(called_by(taskset, &container.command(arguments)), Stdio::null())
+    };
+    same!(on_the_first(&["run", "--bundle", &bundle, &container.id])?.success()?.stdout, all);
+    let mut container = Container::new(&container.runtime, &format!("{}-2", container.id))?;
+    container.start_idle()?;
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-c", "0"]);
+    let exec = container.command(&["exec", &container.id, "sh", "-c", OWN]);
+    let output = container.finish_command(called_by(taskset, &exec), Stdio::null());
+    container.finish()?;
+    same!(output?.success()?.stdout, all);
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! `process.capabilities`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
@@ -10,7 +11,7 @@ use super::{Test, cases, same};
 use crate::container::Container;
 
 cases!("capabilities":
-    sets, ambient, ambient_ones_of_the_caller, while_waiting, none, unknown_is_a_warning,
+    sets, ambient, ambient_ones_of_the_caller, while_waiting, none, unknown_is_a_warning, program_by_capability,
 );
 
 /// The five sets, in the order of /proc/PID/status.
@@ -94,5 +95,20 @@ fn unknown_is_a_warning(container: &mut Container) -> Test {
     container.set("/process/capabilities/permitted", json!(["CAP_KILL", "CAP_FLY"]));
     container.set("/process/capabilities/effective", json!(["CAP_KILL"]));
     same!(capabilities(container)?[3], KILL);
+    Ok(())
+}
+
+/// Whoever may execute everything may execute a program of root's alone.
+fn program_by_capability(container: &mut Container) -> Test {
+    let program = container.rootfs().join("bin/of-root");
+    fs::write(&program, "#!/bin/sh\necho ran\n")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o744))?;
+    container.set("/process/args", json!(["/bin/of-root"]));
+    container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    container.create_refused(&["permission denied"])?;
+    for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+        container.set(&format!("/process/capabilities/{set}"), json!(["CAP_DAC_OVERRIDE"]));
+    }
+    same!(container.run()?.success()?.words(), ["ran"]);
     Ok(())
 }

@@ -21,7 +21,7 @@ cases!("cgroups":
     a_cgroup_used_in_one_hierarchy_is_refused, a_frozen_cgroup_is_refused, threads_are_no_processes,
     a_missing_controller_is_named, processes_are_counted, delete_removes_sub_cgroups,
     delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
-    no_resources,
+    no_resources, devices_without_access, old_pids_of_zero,
 );
 
 /// The directories of a process's cgroups, one for each hierarchy.
@@ -311,6 +311,25 @@ fn devices_of_the_default_set(container: &mut Container) -> Test {
     let script = "head -c 1 /dev/zero > /dev/null && head -c 1 /dev/urandom > /dev/null && \
                   mknod /dev/unused c 99 99 && echo all";
     same!(container.run_script(script)?.success()?.words(), ["all"]);
+    Ok(())
+}
+
+/// Nothing is allowed by saying nothing.
+fn devices_without_access(container: &mut Container) -> Test {
+    for rule in [json!({ "allow": true }), json!({ "allow": true, "access": "" })] {
+        container.set("/linux/resources/devices", json!([rule]));
+        container.create_refused(&["/linux/resources/devices/0/access"])?;
+    }
+    Ok(())
+}
+
+/// Before 1.3 a limit of zero was none.
+fn old_pids_of_zero(container: &mut Container) -> Test {
+    need("pids")?;
+    container.set("/linux/resources/pids", json!({ "limit": 0 }));
+    same!(container.run_script("sleep 0.01; echo forked")?.success()?.words(), ["forked"]);
+    container.set("/ociVersion", json!("1.3.0"));
+    ensure!(container.run_script("sleep 0.01; echo forked")?.stderr.contains("fork"), "it forks");
     Ok(())
 }
 

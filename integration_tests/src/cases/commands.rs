@@ -11,6 +11,7 @@ use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
 use crate::container::Container;
+use crate::view::{Layout, layout};
 
 cases!("commands":
     version, help, help_of_each_command, usage_errors, features, feature_versions_are_accepted, spec,
@@ -165,6 +166,10 @@ fn spec(container: &mut Container) -> Test {
         ensure!(has(&written, "/linux/maskedPaths", path.as_str().unwrap_or_default()), "{path}");
     }
     same!(written["linux"]["readonlyPaths"], expected["linux"]["readonlyPaths"]);
+    // A cgroup namespace is for machines with cgroup v2 alone.
+    let namespaces = written["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
+    let has_one = namespaces.iter().any(|one| one["type"] == "cgroup");
+    same!(has_one, layout()? == Layout::V2);
     Ok(())
 }
 

@@ -259,6 +259,11 @@ fn listen_fds(container: &mut Container) -> Test {
     command.env("LISTEN_FDS", "1");
     let passed = with_shell(container, &command, "LISTEN_PID=$$", "3< /dev/zero 4< /dev/zero")?;
     same!(passed.success()?.lines(), ["3"]);
+    // The program can tell that they are for it (sd_listen_fds(3)).
+    container.script("echo $LISTEN_FDS $LISTEN_PID");
+    container.save()?;
+    let passed = with_shell(container, &command, "LISTEN_PID=$$", "3< /dev/zero 4< /dev/zero")?;
+    same!(passed.success()?.words(), ["1", "1"]);
     with_shell(container, &command, "LISTEN_PID=$$", "")?.fails(1, &["descriptor 3 is not open"])
 }
 

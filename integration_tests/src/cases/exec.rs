@@ -15,7 +15,8 @@ use crate::skip::Skip;
 
 cases!("exec":
     joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags, groups_are_added, capabilities_of_the_file,
-    process_file, broken_process_file, added_capability, added_capability_is_not_inheritable,
+    process_file, process_file_without_capabilities, personality_is_the_containers,
+    broken_process_file, added_capability, added_capability_is_not_inheritable,
     no_new_privileges_can_be_set, detached, pid_file, pid_file_of_a_failed_one, standard_input, preserved_descriptors,
     descriptors, exit_codes, program_errors, in_created, in_paused, in_stopped, is_in_the_cgroup,
     flags_after_the_id_are_the_programs, capabilities_are_the_containers, home_of_the_user, cpu_affinity,
@@ -108,7 +109,7 @@ fn groups_are_added(container: &mut Container) -> Test {
     container.set("/process/user", json!({ "uid": 0, "gid": 0, "additionalGids": [11, 12] }));
     container.start_idle()?;
     let args = ["grep", "Groups", "/proc/self/status"];
-    let output = container.exec_with(&["-g", "7"], &args)?.success()?;
+    let output = container.exec_with(&["-g", "7", "-g", "12"], &args)?.success()?;
     same!(output.words(), ["Groups:", "7", "11", "12"]);
     Ok(())
 }
@@ -195,6 +196,31 @@ fn process_file(container: &mut Container) -> Test {
         let output = container.runtime(&["exec", flag, &container.file("process.json"), &id])?;
         same!(output.success()?.words(), ["3", "4", "y", "/tmp", "CapEff:", "0000000000000000"]);
     }
+    Ok(())
+}
+
+/// Those that a file says nothing of are the container's.
+fn process_file_without_capabilities(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let args = ["grep", "CapEff", "/proc/self/status"];
+    let mut process = process(&args);
+    process["user"] = json!({ "uid": 0, "gid": 0 });
+    fs::write(container.file("process.json"), process.to_string())?;
+    let file = container.file("process.json");
+    let output = container.runtime(&["exec", "--process", &file, &container.id])?.success()?;
+    same!(output.words(), ["CapEff:", "0000000020000420"]);
+    process["capabilities"] = json!({});
+    fs::write(container.file("process.json"), process.to_string())?;
+    let output = container.runtime(&["exec", "--process", &file, &container.id])?.success()?;
+    same!(output.words()[1], "0000000000000000");
+    Ok(())
+}
+
+fn personality_is_the_containers(container: &mut Container) -> Test {
+    container.set("/linux/personality", json!({ "domain": "LINUX32" }));
+    container.start_idle()?;
+    let output = container.exec(&["cat", "/proc/self/personality"])?.success()?;
+    same!(output.lines(), ["00000008"]);
     Ok(())
 }
 

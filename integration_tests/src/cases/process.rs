@@ -15,7 +15,7 @@ use crate::container::Container;
 use crate::skip::Skip;
 
 cases!("process":
-    exit_code, signal_code, arguments, environment_verbatim, environment_duplicates, home_is_added,
+    exit_code, signal_code, arguments, environment_verbatim, environment_duplicates, empty_home, no_path, home_is_added,
     home_is_kept, no_home_in_a_fifo, working_directory, working_directory_is_made, working_directory_in_a_mount,
     working_directory_that_is_a_file, working_directory_of_another_user, working_directory_of_the_user_alone, user_and_groups, no_groups,
     umask_set, umask_unset, rlimits, every_rlimit, rlimits_unset, no_new_privileges, oom_score,
@@ -62,10 +62,24 @@ fn environment_verbatim(container: &mut Container) -> Test {
 }
 
 fn environment_duplicates(container: &mut Container) -> Test {
-    let env = ["PATH=/bin", "A=1", "HOME=/h", "A=2"];
-    let expected = env.map(|one| format!("{one}\0")).concat();
+    let env = ["PATH=/bin", "A=1", "HOME=", "A=2", "HOME=/h", "AA=3"];
+    let expected = ["PATH=/bin", "A=2", "HOME=/h", "AA=3"].map(|one| format!("{one}\0")).concat();
     same!(environment_of_a_program(container, &env)?, expected);
     Ok(())
+}
+
+/// The one that is added takes the place of the empty one.
+fn empty_home(container: &mut Container) -> Test {
+    let env = ["PATH=/bin", "HOME=", "A=1"];
+    same!(environment_of_a_program(container, &env)?, "PATH=/bin\0HOME=/root\0A=1\0");
+    Ok(())
+}
+
+/// A program is found in PATH only.
+fn no_path(container: &mut Container) -> Test {
+    container.set("/process/env", json!(["A=1"]));
+    container.set("/process/args", json!(["true"]));
+    container.create_refused(&["exec: \"true\": executable file not found in $PATH"])
 }
 
 fn home_is_added(container: &mut Container) -> Test {

@@ -35,8 +35,9 @@ pub(crate) fn run(context: &Context, exec: Exec) -> anyhow::Result<u8> {
         cgroups: exec.cgroup,
         ignore_paused: exec.ignore_paused,
         console: request::Console { detach: exec.detach, socket: exec.console_socket },
-        pid_file: exec.pid_file,
-        preserve_fds: exec.preserve_fds.saturating_add(super::listening()),
+        pid_file: super::given(exec.pid_file),
+        preserve_fds: exec.preserve_fds,
+        listen_fds: super::listening(),
     };
     Ok(libcontainer::exec(context, &request)?)
 }

@@ -19,7 +19,9 @@ const LAST_REAL_TIME: i32 = 64;
 
 /// Sends the signal.
 pub(crate) fn run(context: &Context, kill: &Kill) -> anyhow::Result<()> {
-    let Some(signal) = number(&kill.signal) else { bail!("unknown signal {:?}", kill.signal) };
+    // An empty signal is the default, as runc takes it.
+    let name = if kill.signal.is_empty() { "SIGTERM" } else { &kill.signal };
+    let Some(signal) = number(name) else { bail!("unknown signal {:?}", kill.signal) };
     Ok(libcontainer::kill(context, &kill.id, signal, kill.all)?)
 }
 

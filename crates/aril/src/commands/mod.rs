@@ -8,7 +8,7 @@ mod spec;
 mod update;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::CommandFactory as _;
@@ -64,16 +64,22 @@ fn creation(create: Create, detach: bool) -> anyhow::Result<request::Create> {
         id: create.id,
         bundle: create.bundle,
         console: request::Console { detach, socket: create.console_socket },
-        pid_file: create.pid_file,
+        pid_file: given(create.pid_file),
         no_pivot: create.no_pivot,
         no_new_keyring: create.no_new_keyring,
-        preserve_fds: create.preserve_fds.saturating_add(listening()),
+        preserve_fds: create.preserve_fds,
+        listen_fds: listening(),
     })
 }
 
 fn running(run: Run) -> anyhow::Result<request::Run> {
     let Run { create, detach, keep, no_subreaper } = run;
     Ok(request::Run { create: creation(create, detach)?, keep, no_subreaper })
+}
+
+/// An empty path is none, as runc takes it.
+fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Sockets that systemd passes come after the three standard streams. They are this process's only

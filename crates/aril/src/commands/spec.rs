@@ -13,7 +13,9 @@ use crate::arguments::Spec;
 pub(crate) fn run(spec: &Spec) -> anyhow::Result<()> {
     let path = spec.bundle.clone().unwrap_or_default().join("config.json");
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let document = libcontainer::default_spec(spec.rootless.then_some(ids));
+    let host = libcontainer::host::Host::probe()?;
+    let document =
+        libcontainer::default_spec(spec.rootless.then_some(ids), host.cgroups.is_unified());
     let mut text = Vec::new();
     let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, tabs))?;

@@ -125,7 +125,7 @@ mod tests {
     fn what_is_not_allowed_is_denied() {
         let writes = writes("[]").unwrap();
         assert_eq!(writes[..2], ["deny a", "allow c *:* m"]);
-        assert!(writes.contains(&"allow c 1:3 rwm".to_owned()) && writes.len() == 12);
+        assert!(writes.contains(&"allow c 1:3 rwm".to_owned()) && writes.len() == 13);
     }
 
     #[test]
@@ -148,13 +148,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_allowed_by_saying_nothing() {
+        for rule in [r#"[{"allow":true}]"#, r#"[{"allow":true,"access":""}]"#] {
+            assert_eq!(writes(rule).unwrap_err(), "/linux/resources/devices/0/access");
+        }
+        assert_eq!(writes(r#"[{"allow":false}]"#).unwrap()[1], "deny a");
+    }
+
+    #[test]
     fn nonsense_is_named() {
         assert_eq!(
             writes(r#"[{"allow":true,"access":"x"}]"#).unwrap_err(),
             "/linux/resources/devices/0/access"
         );
         assert_eq!(
-            writes(r#"[{"allow":true,"major":-7}]"#).unwrap_err(),
+            writes(r#"[{"allow":true,"access":"r","major":-7}]"#).unwrap_err(),
             "/linux/resources/devices/0/major"
         );
     }

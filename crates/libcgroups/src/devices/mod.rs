@@ -57,7 +57,7 @@ const ALL: u8 = MAKE | READ | WRITE;
 
 /// What every container may use, as in runc: making any node (which the other rules keep from
 /// being used), the spec's default devices, and the terminals of its devpts.
-const DEFAULT_RULES: [Rule; 11] = [
+const DEFAULT_RULES: [Rule; 12] = [
     allowed(Kind::Character, None, None, MAKE),
     allowed(Kind::Block, None, None, MAKE),
     allowed(Kind::Character, Some(1), Some(3), ALL),
@@ -69,6 +69,8 @@ const DEFAULT_RULES: [Rule; 11] = [
     allowed(Kind::Character, Some(136), None, ALL),
     allowed(Kind::Character, Some(5), Some(2), ALL),
     allowed(Kind::Character, Some(5), Some(1), ALL),
+    // /dev/net/tun: what it can do is decided by CAP_NET_ADMIN, and VPNs bind it.
+    allowed(Kind::Character, Some(10), Some(200), ALL),
 ];
 
 const fn allowed(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u8) -> Rule {
@@ -109,7 +111,7 @@ pub fn plan_devices(
 /// One rule of the config; type `a` is about both kinds of node.
 fn parse(index: usize, device: &LinuxDeviceCgroup, table: &mut Table<'_>) -> Vec<Rule> {
     let pointer = format!("/devices/{index}");
-    let access = access_bits(device.access().as_deref());
+    let access = access_bits(device.allow(), device.access().as_deref());
     if access.is_none() {
         let shown = device.access().as_deref().unwrap_or_default();
         let rule = "access is made of r, w and m (config-linux.md, \"Allowed Device list\")";
@@ -152,10 +154,10 @@ fn parse(index: usize, device: &LinuxDeviceCgroup, table: &mut Table<'_>) -> Vec
     kinds.iter().map(|kind| Rule { allow, kind: *kind, major, minor, access }).collect()
 }
 
-/// No text at all stands for every access, as in runc.
-fn access_bits(text: Option<&str>) -> Option<u8> {
+/// To deny without a text is to deny all; nothing is allowed by saying nothing.
+fn access_bits(allow: bool, text: Option<&str>) -> Option<u8> {
     match text {
-        None | Some("") => Some(ALL),
+        None | Some("") => (!allow).then_some(ALL),
         Some(text) => text.chars().try_fold(0, |bits, letter| match letter {
             'm' => Some(bits | MAKE),
             'r' => Some(bits | READ),

@@ -15,7 +15,9 @@ use libsyscall::clone::exit_now;
 
 use super::failure::{At as _, failure_of};
 use super::root::Root;
-use super::session::{enter_cgroup, leave_callers_keyring, new_session, run_on};
+use super::session::{
+    enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session, run_on,
+};
 use super::{execute, hand_over, open_terminal, prepare, take_streams, take_terminal};
 use crate::plan::Joining;
 use crate::protocol::{Event, Failure, InitEnd, Stage};
@@ -48,7 +50,11 @@ pub(crate) fn run_exec(exec: &Exec<'_>, joiner: Joiner) -> ! {
 /// The joiner. Returns in its child, with the terminal's master.
 fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
     enter_cgroup(exec.cgroup_entry).at(Stage::Session)?;
-    run_on(exec.plan.process.affinity.last, "final").at(Stage::Session)?;
+    match exec.plan.process.affinity.last {
+        Some(last) => run_on(Some(last), "final"),
+        None => leave_callers_cpus(),
+    }
+    .at(Stage::Session)?;
     exec.namespaces.join(exec.plan.namespaces).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
     leave_callers_keyring(&exec.plan.confinement).at(Stage::Session)?;
     let master = {

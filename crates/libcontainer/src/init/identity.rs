@@ -10,6 +10,7 @@ use rustix::thread::{
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
+use super::failure::from_nix;
 use super::root::Root;
 use crate::error::Property;
 use crate::plan::{Capabilities, Confinement, MemoryPolicy, Process};
@@ -38,6 +39,12 @@ pub(crate) fn take_on(
             let text = format!("linux.memoryPolicy of memory nodes {nodes:?}: set_mempolicy");
             Property::new("/linux/memoryPolicy", text)
         })?;
+    }
+    if let Some(domain) = confinement.personality {
+        let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
+        nix::sys::personality::set(persona)
+            .map_err(from_nix)
+            .context(Property::new("/linux/personality", "linux.personality: personality"))?;
     }
     for limit in &process.rlimits {
         // RLIM_INFINITY is the greatest number (prlimit(2)), and none of its own.

@@ -33,7 +33,7 @@ use mounts::OpenProcfs;
 use program::Program;
 use root::Root;
 pub(crate) use session::run_on;
-use session::{enter_cgroup_and_personality, leave_callers_keyring, new_session};
+use session::{enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session};
 use terminal::Pty;
 
 use crate::files::Files;
@@ -71,7 +71,8 @@ pub(crate) fn run(mut init: Init<'_>, newborn: Newborn) -> ! {
 /// The container, top to bottom.
 fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
-    enter_cgroup_and_personality(plan, files).at(Stage::Session)?;
+    enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
+    leave_callers_cpus().at(Stage::Session)?;
     new_session().at(Stage::Session)?;
     namespaces::enter(plan, files).at(Stage::Namespaces)?;
     namespaces::set_up(plan).at(Stage::Namespaces)?;

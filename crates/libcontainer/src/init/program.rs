@@ -12,8 +12,6 @@ use super::root::{Root, unresolved};
 use crate::error::Property;
 use crate::plan::Process;
 
-/// Where execvp(3) looks when the environment has no PATH.
-const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// The most of /etc/passwd that is read for a home directory, in bytes.
 const LARGEST_PASSWD: usize = 1 << 20;
 
@@ -46,11 +44,12 @@ pub(crate) fn find(process: &Process) -> anyhow::Result<CString> {
             Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
                 Err(errno).with_context(|| format!("exec: {shown:?}: stat {shown}"))
             }
-            Err(Errno::ISDIR) => bail!("exec: {shown:?}: is a directory"),
+            // The second half is for Docker before 23, which knows no other words for exit code 126.
+            Err(Errno::ISDIR) => bail!("exec: {shown:?}: is a directory: permission denied"),
             Err(errno) => Err(errno).with_context(|| format!("exec: {shown:?}")),
         };
     }
-    let path = variable(&process.env, b"PATH").unwrap_or(DEFAULT_PATH);
+    let path = variable(&process.env, b"PATH").unwrap_or_default();
     let candidates = path.split(|byte| *byte == b':').map(|directory| candidate(directory, name));
     for candidate in candidates.flatten() {
         if executable(&candidate).is_ok() {
@@ -65,12 +64,12 @@ fn candidate(directory: &[u8], name: &CStr) -> Option<CString> {
     CString::new([directory, b"/", name.to_bytes()].concat()).ok()
 }
 
-/// access(2) asks for the real user, who by now is the effective one.
+/// The question is that of execve(2): with the effective user and capabilities.
 fn executable(path: &CStr) -> Result<(), Errno> {
     if FileType::from_raw_mode(stat(path)?.st_mode) == FileType::Directory {
         return Err(Errno::ISDIR);
     }
-    accessat(CWD, path, Access::EXEC_OK, AtFlags::empty())
+    accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
 }
 
 /// The last value of an environment variable, as the program would see it.
@@ -83,8 +82,11 @@ pub(crate) fn environment(process: &Process, root: &Root) -> Vec<CString> {
     let mut env = process.env.clone();
     if process.needs_home {
         let home = home_of(process.uid, root).unwrap_or_else(|| b"/".to_vec());
-        env.retain(|entry| entry.to_bytes() != b"HOME=");
-        env.extend(CString::new([b"HOME=", home.as_slice()].concat()));
+        let home = CString::new([b"HOME=", home.as_slice()].concat());
+        match env.iter_mut().find(|entry| entry.to_bytes() == b"HOME=") {
+            Some(entry) => home.into_iter().for_each(|home| *entry = home),
+            None => env.extend(home),
+        }
     }
     env
 }

@@ -5,26 +5,24 @@ use libcgroups::Entry;
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::failure::from_nix;
 use crate::error::Property;
-use crate::files::Files;
-use crate::plan::{Confinement, NumberSet, Plan};
-
-/// What does not need a session yet.
-pub(super) fn enter_cgroup_and_personality(plan: &Plan, files: &Files) -> anyhow::Result<()> {
-    enter_cgroup(&files.cgroup_entry)?;
-    if let Some(domain) = plan.personality {
-        let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);
-        nix::sys::personality::set(persona)
-            .map_err(from_nix)
-            .context(Property::new("/linux/personality", "linux.personality: personality"))?;
-    }
-    Ok(())
-}
+use crate::plan::{Confinement, NumberSet};
 
 /// Comes first: no process is ever outside of its limits.
 pub(super) fn enter_cgroup(entry: &Entry) -> anyhow::Result<()> {
     entry.enter().context("enter the cgroup: write cgroup.procs")
+}
+
+/// Runs this process wherever its cgroup lets it (cpuset.cpus): whoever calls may be kept to some CPUs, by taskset(1) for
+/// example, and that is not about the container.
+pub(super) fn leave_callers_cpus() -> anyhow::Result<()> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    match sched_setaffinity(None, &all) {
+        // A cpuset that has lost all its CPUs: nothing could run there, and there is nothing to leave.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno).context("leave the caller's CPUs: sched_setaffinity"),
+    }
 }
 
 /// Runs this process on `cpus` only, which `execCPUAffinity` has under `name`.

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::failure::{At as _, from_nix};
 use super::root::Root;
-use super::session::{enter_cgroup_and_personality, leave_callers_keyring, new_session};
+use super::session::{enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session};
 use super::terminal::{self, Pty};
 use super::{
     Init, View, ask_for_devices_and_hooks, attach_root, become_program, hand_over, make_container,
@@ -35,7 +35,8 @@ type InitsEnd = Channel<Word, Wish>;
 /// The joiner, then in its children the maker and init.
 pub(super) fn join(init: &mut Init<'_>, joiner: Joiner) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
-    enter_cgroup_and_personality(plan, files).at(Stage::Session)?;
+    enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
+    leave_callers_cpus().at(Stage::Session)?;
     enter_watched(&plan.spawn, &plan.namespaces, &files.namespaces)
         .map_err(anyhow::Error::new)
         .at(Stage::Namespaces)?;

@@ -60,15 +60,15 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         sysctl: sysctl::plan(given, &namespaces, found),
         masked_paths: rootfs::masked_paths(linux, found),
         readonly_paths: rootfs::readonly_paths(linux, found),
-        personality: personality::plan(linux, found),
         confinement: Confinement {
             seccomp: seccomp::plan(linux, found),
             memory_policy: memory_policy::plan(linux, found),
+            personality: personality::plan(linux, found),
             callers_keyring: request.no_new_keyring,
         },
         process,
         hooks: hooks::plan(spec, found),
-        preserve_fds: request.preserve_fds,
+        preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
         namespaces,
         mounts,
     };
@@ -96,7 +96,7 @@ fn plan_process(
         process::check_mapped(planned, namespaces, found);
     }
     process::check_console(planned.as_ref(), &given.request.console, "/process", found);
-    planned
+    planned.map(|planned| planned.with_sockets(given.request.listen_fds))
 }
 
 fn annotations(spec: &Spec, found: &mut Violations) -> Vec<(String, String)> {

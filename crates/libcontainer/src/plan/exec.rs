@@ -39,7 +39,7 @@ pub fn exec(
     let available = host.capabilities(namespaces.contains(Kind::User));
     let planned = process::plan(given, available, "", &mut found);
     process::check_console(Some(&planned), &request.console, "", &mut found);
-    found.finish(planned)
+    found.finish(planned.with_sockets(request.listen_fds))
 }
 
 /// The cgroup `paths` below the container's (`--cgroup`).
@@ -51,6 +51,20 @@ pub(crate) fn cgroup_below(
     paths: &[String],
 ) -> Result<Location, libcgroups::Error> {
     paths.iter().try_fold(container.clone(), |location, path| location.below(Path::new(path)))
+}
+
+/// A process of `--process` has the container's capabilities where it says nothing of its own, as runc has it: a file
+/// without them is not one that asks for none.
+pub(crate) fn with_capabilities_of(
+    given: &SpecProcess,
+    container: Option<&SpecProcess>,
+) -> SpecProcess {
+    let mut process = given.clone();
+    let Some(container) = container else { return process };
+    if process.capabilities().is_none() {
+        process.set_capabilities(container.capabilities().clone());
+    }
+    process
 }
 
 /// The process that the flags describe: the container's own, with what they change.
@@ -82,8 +96,13 @@ pub(crate) fn process_of_flags(
         }
     }
     if !request.additional_gids.is_empty() {
-        let container = process.user().additional_gids().iter().flatten().copied();
-        let gids = container.chain(request.additional_gids.iter().copied()).collect();
+        let mut gids: Vec<u32> = process.user().additional_gids().clone().unwrap_or_default();
+        let more = request.additional_gids.iter().copied();
+        more.for_each(|gid| {
+            if !gids.contains(&gid) {
+                gids.push(gid)
+            }
+        });
         process.user_mut().set_additional_gids(Some(gids));
     }
     if let Some(no_new_privileges) = request.no_new_privileges {

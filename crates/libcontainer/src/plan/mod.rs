@@ -24,7 +24,7 @@ mod update;
 
 pub use create::create;
 pub use exec::{Joining, exec};
-pub(crate) use exec::{cgroup_below, process_of_flags};
+pub(crate) use exec::{cgroup_below, process_of_flags, with_capabilities_of};
 pub use filesystem::{
     Attributes, ContainerPath, Device, DeviceKind, IdMappings, Link, Mount, MountIds, MountKind,
     Parameter, Propagation, Rootfs, SourceLink, mount_option_names,
@@ -91,8 +91,6 @@ pub struct Plan {
     pub masked_paths: Vec<ContainerPath>,
     /// `linux.readonlyPaths`.
     pub readonly_paths: Vec<ContainerPath>,
-    /// `linux.personality`: the domain for personality(2).
-    pub personality: Option<u32>,
     /// What of `linux` every process of the container has.
     pub confinement: Confinement,
     /// The program, absent in a config without `process` (which can be created, not started).
@@ -118,6 +116,9 @@ pub struct Confinement {
     pub seccomp: Option<libseccompiler::Filter>,
     /// `memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// `linux.personality`: the domain for personality(2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personality: Option<u32>,
     /// Whether it keeps the session keyring of whoever calls the runtime (`--no-new-keyring`).
     pub callers_keyring: bool,
 }

@@ -27,7 +27,7 @@ pub(crate) struct Prepared {
 /// The id, the descriptors to keep, or everything that the config gets wrong.
 pub(crate) fn container(context: &Context, request: &request::Create) -> Result<Prepared> {
     validate_id(&request.id).map_err(|reason| Error::invalid_id(&reason))?;
-    context.check_preserved(request.preserve_fds)?;
+    context.check_preserved(request.preserve_fds.saturating_add(request.listen_fds))?;
     let bundle = absolute_bundle(&request.bundle)?;
     let loaded = spec::load(&bundle)?;
     warn(context, &loaded.warnings);
@@ -47,10 +47,13 @@ pub(crate) fn process(
     request: &request::Exec,
     state: &State,
 ) -> Result<Joining> {
-    context.check_preserved(request.preserve_fds)?;
+    context.check_preserved(request.preserve_fds.saturating_add(request.listen_fds))?;
     let namespaces = state.namespaces()?;
     let host = Host::probe()?;
-    let plan = |given: &SpecProcess| plan::exec(given, &host, namespaces, request);
+    let plan = |given: &SpecProcess| {
+        let given = plan::with_capabilities_of(given, state.process.as_ref());
+        plan::exec(&given, &host, namespaces, request)
+    };
     let Planned { plan: process, warnings } = match request.process.as_deref() {
         Some(path) => {
             let loaded = spec::load_process(path)?;
@@ -67,7 +70,7 @@ pub(crate) fn process(
         confinement: state.confinement()?.clone(),
         cgroup: plan::cgroup_below(&state.cgroup, &request.cgroups)?,
         namespaces,
-        preserve_fds: request.preserve_fds,
+        preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
     })
 }
 

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 /// A config for a shell in a root filesystem of the directory `rootfs`; with `rootless` for a user
-/// without privilege, whose uid and gid are given.
+/// without privilege, whose uid and gid are given. A cgroup namespace is for machines with cgroup v2 alone, as runc
+/// has it.
 #[must_use]
-pub fn default_spec(rootless: Option<(u32, u32)>) -> Value {
+pub fn default_spec(rootless: Option<(u32, u32)>, cgroup_namespace: bool) -> Value {
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
     let mut spec = json!({
         "ociVersion": "1.3.0",
@@ -31,6 +32,10 @@ pub fn default_spec(rootless: Option<(u32, u32)>) -> Value {
         "mounts": mounts(),
         "linux": linux()
     });
+    if let (true, Some(namespaces)) = (cgroup_namespace, spec["linux"]["namespaces"].as_array_mut())
+    {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
     if let Some(ids) = rootless {
         make_rootless(&mut spec, ids);
     }
@@ -72,7 +77,7 @@ fn linux() -> Value {
         "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
         "namespaces": [
             { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" },
-            { "type": "mount" }, { "type": "cgroup" }
+            { "type": "mount" }
         ],
         "maskedPaths": [
             "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",

@@ -4,7 +4,7 @@
 use oci_spec::runtime::Capability;
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::pointer::{Removed, pointer_of, token};
 use super::{Config, Loaded};
@@ -31,6 +31,7 @@ impl Reader {
     pub(super) fn read<T: Config>(mut self, mut json: Value) -> Result<Loaded<T>> {
         let process = T::PROCESS;
         drop_nulls(&mut json);
+        supply_user(json.pointer_mut(process));
         rename_scheduler_flags(json.pointer_mut(&format!("{process}/scheduler/flags")));
         drop_empty_lists_of_cpus(json.pointer_mut(&format!("{process}/execCPUAffinity")));
         for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
@@ -107,6 +108,16 @@ impl Reader {
             let shown = Violation::shown(Value::from(unknown));
             self.warnings.push(format!("{pointer}: unknown capabilities {shown}, left out"));
         }
+    }
+}
+
+/// The schema requires neither the user of a process nor its ids, and oci-spec does: root, as all peers have it.
+fn supply_user(process: Option<&mut Value>) {
+    let Some(process) = process.and_then(Value::as_object_mut) else { return };
+    let user = process.entry("user").or_insert_with(|| Value::Object(Map::new()));
+    let Some(user) = user.as_object_mut() else { return };
+    for name in ["uid", "gid"] {
+        user.entry(name).or_insert_with(|| Value::from(0));
     }
 }
 

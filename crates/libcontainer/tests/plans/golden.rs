@@ -84,12 +84,12 @@ fn bundle(name: &str, file: &str) -> Value {
 
 #[test]
 fn the_default_config() {
-    check_config("default", &libcontainer::default_spec(None), &legacy());
+    check_config("default", &libcontainer::default_spec(None, true), &legacy());
 }
 
 #[test]
 fn the_default_config_for_a_user() {
-    check_config("rootless", &libcontainer::default_spec(Some((1000, 1000))), &rootless());
+    check_config("rootless", &libcontainer::default_spec(Some((1000, 1000)), true), &rootless());
 }
 
 #[test]

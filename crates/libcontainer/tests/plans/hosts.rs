@@ -47,7 +47,7 @@ pub(crate) fn plan(config: &Value, host: &Host) -> Result<Planned, Vec<Violation
 
 /// What `aril spec` writes, without the terminal, whose `terminal` would need a console socket.
 pub(crate) fn base() -> Value {
-    let mut config = libcontainer::default_spec(None);
+    let mut config = libcontainer::default_spec(None, true);
     set(&mut config, "/process/terminal", json!(false));
     config
 }

@@ -407,8 +407,6 @@ fn what_aril_cannot_do_yet() {
     wrong("/process/selinuxLabel", json!("system_u:system_r:container_t:s0"));
     wrong("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0"));
     wrong("/linux/intelRdt", json!({"closID": "x"}));
-    wrong("/linux/resources/memory/kernel", json!(5000));
-    wrong("/linux/resources/memory/kernelTCP", json!(5000));
 }
 
 #[test]
@@ -466,7 +464,6 @@ fn seccomp() {
     with("/defaultErrnoRet", json!(4096));
     with("/syscalls/0/errnoRet", json!(1));
     with("/syscalls/0/names", json!([]));
-    with("/listenerPath", json!("/run/agent.socket"));
     with("/listenerMetadata", json!("for nobody"));
     let notify = json!({ "names": ["mount"], "action": "SCMP_ACT_NOTIFY" });
     check(
@@ -475,8 +472,11 @@ fn seccomp() {
             ("/linux/seccomp/syscalls/0", notify),
             ("/linux/seccomp/listenerPath", json!("/run/agent.socket")),
         ],
-        &["/linux/seccomp/syscalls/0/action", "/linux/seccomp/listenerPath"],
+        &["/linux/seccomp/syscalls/0/action"],
     );
+    // It is used when somebody is to be notified.
+    let path = ("/linux/seccomp/listenerPath", json!("/run/agent.socket"));
+    check(&[("/linux/seccomp", profile.clone()), path], &[]);
     let argument = json!({ "index": 6, "value": 0, "op": "SCMP_CMP_EQ" });
     let rule = json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [argument] });
     let mut indexed = profile.clone();

@@ -268,7 +268,9 @@ impl Planner<'_> {
 
     /// A bind mount shows a filesystem as it is.
     fn refuse_parameters(&self, options: &Options, found: &mut Violations) {
-        for (pointer, option) in &options.own {
+        // Podman leaves options of its own volumes in, which crun passes over.
+        let own = options.own.iter().filter(|(_, option)| !["copy", "nocopy"].contains(&&**option));
+        for (pointer, option) in own {
             let rule = "bind mounts cannot have any filesystem-specific options applied";
             found.add(pointer, option, rule, "remove it");
         }

@@ -7,6 +7,7 @@ use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
 use crate::Violation;
 use crate::host::Host;
+use crate::plan::rules::version;
 use crate::plan::{Given, Violations};
 
 pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
@@ -31,7 +32,20 @@ pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
     if let Some(memory) = resources.memory() {
         check_old_memory(memory, found);
     }
+    let unlimited = has_old_pids_of_zero(given.spec.version(), resources);
+    let without_pids = unlimited.then(|| resources.clone()).map(|mut resources| {
+        resources.set_pids(None);
+        resources
+    });
+    let resources = without_pids.as_ref().unwrap_or(resources);
     checked(libcgroups::plan_limits(resources, &given.host.cgroups), found)
+}
+
+/// Before runtime-spec 1.3 a limit of zero processes was none: Podman 4 and CRI-O write it for any number. Since then it is
+/// what it says (config-linux.md, "PIDs").
+fn has_old_pids_of_zero(version: &str, resources: &LinuxResources) -> bool {
+    let is_zero = resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0);
+    is_zero && version::is_before(version, 3)
 }
 
 /// The limits that take the place of the `present` ones. Which devices may be used stays as it is: engines repeat the
@@ -76,7 +90,8 @@ fn check_old_memory(memory: &LinuxMemory, found: &mut Violations) {
     for (name, limit) in limits {
         // Zero means unset, and -1 no limit.
         if let Some(limit) = limit.filter(|limit| *limit > 0) {
-            found.not_yet(&format!("/linux/resources/memory/{name}"), limit);
+            let why = "has no effect, kernels have no such limit any more";
+            found.warn(format!("/linux/resources/memory/{name} {limit}: {why}"));
         }
     }
     if memory.use_hierarchy().is_some() {

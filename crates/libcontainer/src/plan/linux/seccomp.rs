@@ -21,10 +21,6 @@ pub(crate) fn plan(linux: &Linux, found: &mut Violations) -> Option<Filter> {
             found.not_yet(&format!("/linux/seccomp/syscalls/{at}/action"), rule.action());
         }
     }
-    let listener = seccomp.listener_path().as_ref();
-    if let Some(path) = listener.filter(|path| !path.as_os_str().is_empty()) {
-        found.not_yet("/linux/seccomp/listenerPath", path.display());
-    }
     for UnknownName { pointer, name } in unknown_names(seccomp) {
         let why = "is a system call that aril does not know, so it is not denied";
         found.warn(format!("/linux/seccomp{pointer} {name:?}: {why}"));

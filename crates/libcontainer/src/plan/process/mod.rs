@@ -26,7 +26,7 @@ pub struct Process {
     pub terminal: Option<Terminal>,
     /// `args`, at least one.
     pub args: Vec<CString>,
-    /// `env` verbatim, order and duplicates kept.
+    /// `env`, of each variable the last entry.
     pub env: Vec<CString>,
     /// Whether `env` has no HOME, so that init adds the one of the user.
     pub needs_home: bool,
@@ -54,6 +54,20 @@ pub struct Process {
     pub scheduler: Option<libsyscall::scheduler::Attributes>,
     /// `execCPUAffinity`, of which init takes no notice.
     pub affinity: Affinity,
+}
+
+impl Process {
+    /// The process, told that it is passed `count` sockets (sd_listen_fds(3)). What is meant for the process that was
+    /// called is meant for the program, whose pid is 1 in a pid namespace of its own: engines count on that number.
+    pub(crate) fn with_sockets(mut self, count: u32) -> Self {
+        if count > 0 {
+            let variables = [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()];
+            let env = self.env.into_iter();
+            let more = variables.into_iter().filter_map(|variable| CString::new(variable).ok());
+            self.env = last_of_each(env.chain(more).collect());
+        }
+        self
+    }
 }
 
 /// `process.terminal`.
@@ -150,12 +164,22 @@ fn env(process: &SpecProcess, pointer: &str, found: &mut Violations) -> Vec<CStr
             found.add(&format!("{pointer}/{index}"), entry, rule, "write it so");
         }
     }
-    found.c_strings(pointer, env)
+    last_of_each(found.c_strings(pointer, env))
+}
+
+/// Of two entries for one variable the last counts, as in a shell; getenv(3) finds the first, so that goes.
+fn last_of_each(env: Vec<CString>) -> Vec<CString> {
+    let name =
+        |entry: &CString| entry.to_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+    let mut seen = std::collections::HashSet::new();
+    let mut kept: Vec<_> = env.into_iter().rev().filter(|entry| seen.insert(name(entry))).collect();
+    kept.reverse();
+    kept
 }
 
 fn needs_home(process: &SpecProcess) -> bool {
-    let mut env = process.env().iter().flatten();
-    !env.any(|entry| entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()))
+    let mut env = process.env().iter().flatten().rev();
+    env.find_map(|entry| entry.strip_prefix("HOME=")).is_none_or(str::is_empty)
 }
 
 fn cwd(path: &Path, pointer: &str, found: &mut Violations) -> ContainerPath {

@@ -22,6 +22,12 @@ pub(crate) fn check(version: &str, found: &mut Violations) {
     }
 }
 
+/// Whether a version 1.x is older than 1.`minor`.
+pub(crate) fn is_before(version: &str, minor: u32) -> bool {
+    let given = version.split('.').nth(1).and_then(|number| number.parse().ok());
+    given.is_some_and(|given: u32| given < minor)
+}
+
 /// The major version, if the whole is SemVer 2.0.0: `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]`.
 fn major(version: &str) -> Option<&str> {
     let (version, build) = split_at(version, '+');
