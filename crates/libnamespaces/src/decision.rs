@@ -106,6 +106,15 @@ impl Spawn {
         }
     }
 
+    /// What is made by the clone of init.
+    #[must_use]
+    pub const fn clone_makes(&self) -> KindSet {
+        match self {
+            Self::Direct { clone, .. } | Self::Staged { clone, .. } => *clone,
+            Self::Watched { .. } => KindSet::EMPTY,
+        }
+    }
+
     /// What init joins itself.
     #[must_use]
     pub const fn init_joins(&self) -> KindSet {

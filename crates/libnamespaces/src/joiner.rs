@@ -83,13 +83,6 @@ impl Joiner {
         }
     }
 
-    /// Reports what failed, and ends.
-    pub fn fail(&self, error: &Error) -> ! {
-        // Who does not hear it sees the end of the joiner.
-        let _ = self.report.send_error(error);
-        exit_now(1)
-    }
-
     /// [`ClonedChild::close_all_but`] in the joiner, which keeps what it needs itself, too.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! [`Namespaces`] says what is new and what is joined, [`decide`] turns it into a [`Spawn`] (a pure
 //! table), [`prepare`] opens every namespace to join before any is entered and makes what must
-//! exist beforehand, and [`spawn`] makes init, returning twice.
+//! exist beforehand, and [`spawn`] makes init or the joiner that clones it, returning twice.
 
 mod child;
 mod decision;
@@ -29,5 +29,5 @@ pub use kind::{Kind, KindSet};
 pub use network_device::{MovedDevices, NetworkDevice};
 pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
 pub use route::bring_loopback_up;
-pub use spawn::{Coming, Newborn, Spawned, enter_watched, spawn};
+pub use spawn::{Coming, Newborn, Spawned, enter_namespaces, spawn};
 pub use visit::in_mount_namespace;

@@ -1,4 +1,4 @@
-//! Makes init, directly or through a joiner. Returns twice: in the runtime and in init.
+//! Makes init, directly or through a joiner. Returns twice: in the runtime and in the new process.
 
 use std::os::fd::BorrowedFd;
 
@@ -24,7 +24,7 @@ pub enum Spawned {
 pub enum Coming {
     /// Init.
     Init(Child),
-    /// When others watch init, a joiner that is at work.
+    /// A joiner, which clones it.
     Joiner(Expected),
 }
 
@@ -33,67 +33,49 @@ pub enum Coming {
 pub enum Newborn {
     /// Init.
     Init(ClonedChild),
-    /// When others watch init, the joiner, which is to clone it.
+    /// The joiner, which is to enter its cgroup and [`enter_namespaces`], and to clone init.
     Joiner(Joiner),
 }
 
-/// Spawns init as `spawn` says, straight into `cgroup` (a cgroup v2 directory) if there is one.
+/// Spawns init or its joiner as `spawn` says, straight into `cgroup` (a cgroup v2 directory) if there is one.
 ///
 /// # Errors
-/// Those of the clone; in the runtime also whatever the joiner met. Nothing is left behind then.
-pub fn spawn(
-    spawn: &Spawn,
-    namespaces: &Namespaces,
-    files: &NamespaceFiles,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Spawned, Error> {
-    match spawn {
+/// Those of socketpair(2) and clone3(2). Nothing is left behind then.
+pub fn spawn(spawn: &Spawn, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned, Error> {
+    Ok(match spawn {
         Spawn::Direct { clone, .. } => {
-            Ok(match clone_into(clone.clone_flags(), cgroup, FIRST_PROCESS)? {
+            match clone_into(clone.clone_flags(), cgroup, FIRST_PROCESS)? {
                 Cloned::Parent { pid, pidfd } => {
                     Spawned::Runtime(Coming::Init(Child { pid, pidfd }))
                 }
                 Cloned::Child(child) => Spawned::New(Newborn::Init(child)),
-            })
+            }
         }
-        Spawn::Staged { joiner_joins, joiner_unshares, clone, .. } => match Joiner::fork(cgroup)? {
-            Forked::Runtime(expected) => {
-                expected.children().map(|children| Spawned::Runtime(Coming::Init(children.process)))
-            }
-            Forked::Joiner(joiner) => {
-                let cloned = enter(*joiner_joins, *joiner_unshares, namespaces, files)
-                    .and_then(|()| joiner.clone_child(*clone));
-                match cloned {
-                    Ok(child) => Ok(Spawned::New(Newborn::Init(child))),
-                    Err(error) => joiner.fail(&error),
-                }
-            }
-        },
-        Spawn::Watched { .. } => Ok(match Joiner::fork(cgroup)? {
+        Spawn::Staged { .. } | Spawn::Watched { .. } => match Joiner::fork(cgroup)? {
             Forked::Runtime(expected) => Spawned::Runtime(Coming::Joiner(expected)),
             Forked::Joiner(joiner) => Spawned::New(Newborn::Joiner(joiner)),
-        }),
-    }
+        },
+    })
 }
 
-/// Enters and makes the namespaces of a watched init but its pid namespace, in the joiner.
+/// Enters and makes the namespaces that are the joiner's, in it.
 ///
 /// # Errors
 /// Those of setns(2), unshare(2) and of writing the offsets of clocks.
-pub fn enter_watched(
+pub fn enter_namespaces(
     spawn: &Spawn,
     namespaces: &Namespaces,
     files: &NamespaceFiles,
 ) -> Result<(), Error> {
     match spawn {
-        Spawn::Watched { joiner_joins, joiner_unshares, .. } => {
+        Spawn::Staged { joiner_joins, joiner_unshares, .. }
+        | Spawn::Watched { joiner_joins, joiner_unshares, .. } => {
             enter(*joiner_joins, *joiner_unshares, namespaces, files)
         }
-        Spawn::Direct { .. } | Spawn::Staged { .. } => Ok(()),
+        Spawn::Direct { .. } => Ok(()),
     }
 }
 
-/// Enters and makes namespaces, in the joiner.
 fn enter(
     joins: KindSet,
     unshares: KindSet,

@@ -22,7 +22,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
-use libnamespaces::{Kind, Newborn};
+use libnamespaces::{Kind, Newborn, Spawn, enter_namespaces};
 use libsyscall::clone::{ClonedChild, exit_now};
 use rustix::fs::Mode;
 
@@ -60,19 +60,35 @@ pub(crate) struct Init<'a> {
 
 /// Runs what the runtime has cloned; its failure goes to whoever waits: the runtime, or `start`.
 pub(crate) fn run(mut init: Init<'_>, newborn: Newborn) -> ! {
-    let failure = failure_of(|| match newborn {
-        Newborn::Init(itself) => become_container(&mut init, &itself),
-        Newborn::Joiner(joiner) => watched::join(&mut init, joiner),
-    });
+    let failure = failure_of(|| begin(&mut init, newborn));
     let _ = init.channel.send(&Event::Failed(failure), &[]);
     exit_now(1)
+}
+
+/// The first process, which may only be a joiner: what it clones is in its cgroup, too.
+fn begin(init: &mut Init<'_>, newborn: Newborn) -> Result<Infallible, Failure> {
+    let (plan, files) = (init.plan, &init.files);
+    enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
+    leave_callers_cpus().at(Stage::Session)?;
+    let joiner = match newborn {
+        Newborn::Init(itself) => return become_container(init, &itself),
+        Newborn::Joiner(joiner) => joiner,
+    };
+    enter_namespaces(&plan.spawn, &plan.namespaces, &files.namespaces)
+        .map_err(anyhow::Error::new)
+        .at(Stage::Namespaces)?;
+    if matches!(plan.spawn, Spawn::Watched { .. }) {
+        return watched::join(init, joiner);
+    }
+    let itself = joiner.clone_child(plan.spawn.clone_makes()).map_err(anyhow::Error::new);
+    // Its end of the report is the joiner's.
+    drop(joiner);
+    become_container(init, &itself.at(Stage::Namespaces)?)
 }
 
 /// The container, top to bottom.
 fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
-    enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
-    leave_callers_cpus().at(Stage::Session)?;
     new_session().at(Stage::Session)?;
     namespaces::enter(plan, files).at(Stage::Namespaces)?;
     namespaces::set_up(plan).at(Stage::Namespaces)?;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, bail};
 use libchannel::Channel;
-use libnamespaces::{Joiner, Kind, KindSet, enter_watched};
+use libnamespaces::{Joiner, Kind, KindSet};
 use libsyscall::clone::{ClonedChild, exit_now};
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::failure::{At as _, from_nix};
 use super::root::Root;
-use super::session::{enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session};
+use super::session::{leave_callers_keyring, new_session};
 use super::terminal::{self, Pty};
 use super::{
     Init, View, ask_for_devices_and_hooks, attach_root, become_program, hand_over, make_container,
@@ -32,14 +32,9 @@ type MakersEnd = Channel<Wish, Word>;
 /// Init's end.
 type InitsEnd = Channel<Word, Wish>;
 
-/// The joiner, then in its children the maker and init.
+/// The joiner, in the namespaces that it enters; then in its children the maker and init.
 pub(super) fn join(init: &mut Init<'_>, joiner: Joiner) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
-    enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
-    leave_callers_cpus().at(Stage::Session)?;
-    enter_watched(&plan.spawn, &plan.namespaces, &files.namespaces)
-        .map_err(anyhow::Error::new)
-        .at(Stage::Namespaces)?;
     leave_callers_keyring(&plan.confinement).at(Stage::Session)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
     let (maker, inits) = libchannel::pair().map_err(anyhow::Error::new).at(Stage::Namespaces)?;

@@ -137,7 +137,7 @@ fn apply<'a>(
     // From here on init is a copy of this process: nothing in the container may read its memory.
     init::become_non_dumpable()?;
     let cgroup = files.cgroup_entry.at_clone();
-    let coming = match spawn(&plan.spawn, &plan.namespaces, &files.namespaces, cgroup)? {
+    let coming = match spawn(&plan.spawn, cgroup)? {
         Spawned::Runtime(coming) => coming,
         Spawned::New(newborn) => {
             drop(runtime_end);
