@@ -66,6 +66,12 @@ impl Layout {
         Self { legacy: Vec::new(), unified: Some(unified) }
     }
 
+    /// Whether v2 is all there is.
+    #[must_use]
+    pub const fn is_unified(&self) -> bool {
+        self.unified.is_some() && self.legacy.is_empty()
+    }
+
     /// Whether a v1 hierarchy has `controller`.
     pub(crate) fn has_legacy(&self, controller: &str) -> bool {
         self.legacy.iter().any(|mount| mount.controllers.iter().any(|name| name == controller))

@@ -17,6 +17,7 @@ mod manager;
 mod mark;
 mod processes;
 mod resources;
+mod systemd;
 mod v1;
 mod v2;
 mod walk;
@@ -30,6 +31,7 @@ pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
 pub use manager::CgroupManager;
 pub use mark::{Bearer, Mark, Owner, Taker};
 pub use resources::plan_limits;
+pub use systemd::{Bus, Property, Scope, plan_properties};
 
 /// The manager that `location` names.
 #[must_use]
@@ -40,5 +42,6 @@ pub fn manager(location: &Location) -> Box<dyn CgroupManager> {
             Box::new(v2::Manager::new(directories.unified().cloned()))
         }
         Location::Files(directories) => Box::new(v1::Manager::new(directories)),
+        Location::Unit(scope) => Box::new(systemd::Manager::new(scope)),
     }
 }

@@ -70,7 +70,7 @@ impl<'a> Table<'a> {
 
     /// Whether v2 is all there is.
     pub(crate) const fn is_unified(&self) -> bool {
-        self.layout.unified.is_some() && self.layout.legacy.is_empty()
+        self.layout.is_unified()
     }
 
     /// Which hierarchy has `controller`: v1 where it is mounted, else v2. Without any, the

@@ -67,7 +67,7 @@ pub(crate) fn run(mut init: Init<'_>) -> ! {
 /// The container, top to bottom.
 fn become_container(init: &mut Init<'_>) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
-    enter_session(plan, files).at(Stage::Session)?;
+    enter_session(plan, files, &init.channel).at(Stage::Session)?;
     // What init makes has the permissions that it says.
     let inherited_mask = rustix::process::umask(Mode::empty());
     namespaces::enter_namespaces(plan, files, &init.channel).at(Stage::Namespaces)?;

@@ -1,16 +1,28 @@
 //! What comes first: the cgroups, a session of its own, a keyring of its own.
 
 use anyhow::Context as _;
+use std::os::fd::AsFd as _;
+
 use libcgroups::Entry;
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::failure::from_nix;
-use crate::files::Files;
+use crate::files::{Files, open_cgroups};
 use crate::plan::{Confinement, NumberSet, Plan};
+use crate::protocol::{Event, InitEnd};
 
-pub(super) fn enter_session(plan: &Plan, files: &Files) -> anyhow::Result<()> {
+pub(super) fn enter_session(
+    plan: &Plan,
+    files: &mut Files,
+    channel: &InitEnd,
+) -> anyhow::Result<()> {
     enter_cgroup(&files.cgroup_entry)?;
+    if let Some(bus) = files.cgroup_entry.connect()? {
+        channel.ask(&Event::Cgroup, &[bus.as_fd()]).context("the runtime is gone")?;
+        // The cgroup exists from now on, and this process is in it, in the host's mounts still.
+        files.cgroups = open_cgroups(plan)?;
+    }
     new_session()?;
     if let Some(domain) = plan.personality {
         let persona = nix::sys::personality::Persona::from_bits_retain(domain as _);

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use libnamespaces::{Child, MovedDevices, Namespaces, write_id_mappings};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use super::cgroup;
 use super::pending::Pending;
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
@@ -17,8 +18,8 @@ use crate::wait::Signals;
 pub(crate) struct Making<'a> {
     /// What it is to be.
     pub plan: &'a Plan,
-    /// What hooks are told.
-    pub state: &'a State,
+    /// What hooks are told, and what becomes known of it on the way.
+    pub state: &'a mut State,
 }
 
 /// What is said with init or an exec process, unless a signal comes that asks the runtime to end: a
@@ -76,7 +77,7 @@ pub(crate) fn serve(
     events: Vec<Event>,
     line: &Line<'_>,
     pending: &mut Pending,
-    making: Option<&Making<'_>>,
+    mut making: Option<Making<'_>>,
 ) -> anyhow::Result<Option<OwnedFd>> {
     let mut master = None;
     for expected in events {
@@ -84,7 +85,11 @@ pub(crate) fn serve(
         if event != expected {
             bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
         }
-        match (event, making) {
+        match (event, &mut making) {
+            (Event::Cgroup, Some(making)) => {
+                let bus = descriptors.pop().context("init sent no connection")?;
+                cgroup::make_around(pending, making.plan, making.state, bus)?;
+            }
             (Event::MapIds, Some(making)) => map_ids(pending.child()?, &making.plan.namespaces)?,
             (Event::NamespacesReady, Some(making)) => {
                 move_network_devices(making.plan, pending)?;
