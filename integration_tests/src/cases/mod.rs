@@ -39,6 +39,7 @@ mod rootfs;
 mod seccomp;
 mod start;
 mod state;
+mod systemd;
 mod terminal;
 
 /// What a test returns.
@@ -84,6 +85,7 @@ pub(crate) fn all() -> Vec<Case> {
         seccomp::CASES,
         start::CASES,
         state::CASES,
+        systemd::CASES,
         terminal::CASES,
     ]
     .concat()
