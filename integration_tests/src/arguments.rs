@@ -33,6 +33,10 @@ pub(crate) struct Arguments {
     /// How many tests run at a time.
     #[arg(long, value_name = "NUMBER", default_value = "2")]
     pub test_threads: NonZeroUsize,
+    /// Stay in the pid namespace of the caller, for a runtime that tells systemd pids: only on a machine that
+    /// is thrown away, as nothing keeps a test from its processes.
+    #[arg(long)]
+    pub no_pid_namespace: bool,
     /// Start no more tests after one that fails.
     #[arg(long)]
     pub fail_fast: bool,

@@ -20,7 +20,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, open};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, set_child_subreaper, set_parent_process_death_signal, wait,
+};
 use rustix::stdio::dup2_stdin;
 
 use crate::machine::{INSIDE, OUTSIDE, Snapshot, report};
@@ -67,7 +69,7 @@ pub(crate) fn token() -> String {
 ///
 /// # Errors
 /// Namespaces, a pipe or the directory for the suite's files cannot be made.
-pub(crate) fn watch() -> anyhow::Result<Totals> {
+pub(crate) fn watch(own_pids: bool) -> anyhow::Result<Totals> {
     let mut random = [0; 3];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -77,7 +79,8 @@ pub(crate) fn watch() -> anyhow::Result<Totals> {
     // A container's root that is another user of the machine must be able to come here.
     fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
-    let totals = start_leader(&token, &directory).and_then(|(child, pipe)| follow(child, &pipe));
+    let totals =
+        start_leader(&token, &directory, own_pids).and_then(|(child, pipe)| follow(child, &pipe));
     remove_tree(&directory)?;
     let (passed, failed) = report(&before.compare()?);
     Ok(totals? + Totals { passed, failed, skipped: 0 })
@@ -85,8 +88,10 @@ pub(crate) fn watch() -> anyhow::Result<Totals> {
 
 /// Starts the first process. What it writes goes through a pipe, whose other end is handed out:
 /// nothing inside has a descriptor of the caller's terminal or /dev/null.
-fn start_leader(token: &str, directory: &Path) -> anyhow::Result<(Child, OwnedFd)> {
-    unshare(CloneFlags::CLONE_NEWPID).context("a pid namespace of its own (be root)")?;
+fn start_leader(token: &str, directory: &Path, own_pids: bool) -> anyhow::Result<(Child, OwnedFd)> {
+    if own_pids {
+        unshare(CloneFlags::CLONE_NEWPID).context("a pid namespace of its own (be root)")?;
+    }
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut command = again(Role::Leader)?;
     command.env(SUITE_MARK, token).env("TMPDIR", directory);
@@ -155,6 +160,8 @@ fn read_within(pipe: &OwnedFd, time: Timespec) -> anyhow::Result<Option<Vec<u8>>
 pub(crate) fn lead(view: View) -> anyhow::Result<Totals> {
     // With the first process all end.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It is whose orphans all become, also where it is not the first process.
+    set_child_subreaper(Some(rustix::process::getpid()))?;
     unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace of its own")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).context("make / private")?;

@@ -81,7 +81,7 @@ fn run(role: Role, arguments: &Arguments) -> anyhow::Result<Totals> {
     ensure!(!cases.is_empty(), "no test has such a name");
     let runtime = Runtime::from_environment()?;
     let totals = match role {
-        Role::Watcher => isolation::watch()?,
+        Role::Watcher => isolation::watch(!arguments.no_pid_namespace)?,
         Role::Leader => isolation::lead(arguments.view).or_else(|error| skip_all(error, &cases))?,
         Role::Suite => suite::run(&runtime, &cases, &differences, arguments.limits()),
     };

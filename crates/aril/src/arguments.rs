@@ -36,10 +36,10 @@ pub(crate) struct Globals {
     /// How much is logged (crun's flag; `debug` and `warning` are --debug).
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
-    /// Have systemd manage cgroups (not supported yet).
+    /// Have systemd manage cgroups: linux.cgroupsPath is SLICE:PREFIX:NAME.
     #[arg(long)]
     pub systemd_cgroup: bool,
-    /// Who manages cgroups (crun's flag; only `cgroupfs` is supported yet).
+    /// Who manages cgroups, `cgroupfs` or `systemd` (crun's flag).
     #[arg(long, value_name = "MANAGER")]
     pub cgroup_manager: Option<String>,
     /// Whether failures to change cgroups are ignored: true, false or auto.

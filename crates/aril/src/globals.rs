@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-use libcontainer::Context;
+use anyhow::{Context as _, bail};
+use libcontainer::{Context, request};
 
 use crate::arguments::Globals;
 use crate::log;
@@ -21,22 +21,60 @@ pub(crate) fn context(globals: &Globals, inherited: u32) -> anyhow::Result<Conte
 /// runc's rule, with aril's name: a user without privilege, and root of a user namespace who is
 /// not called root, has a directory of his own.
 fn default_root() -> PathBuf {
-    let own = || std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
     let is_root = rustix::process::geteuid().is_root();
-    match own() {
-        Some(directory) if !is_root => Path::new(&directory).join("aril"),
+    match own_directory() {
+        Some(directory) if !is_root => directory.join("aril"),
         _ => PathBuf::from("/run/aril"),
     }
 }
 
+/// The systemd that is to manage the cgroup of a new container, if one is.
+pub(crate) fn systemd(globals: &Globals) -> anyhow::Result<Option<request::Bus>> {
+    let asked = globals.systemd_cgroup || globals.cgroup_manager.as_deref() == Some("systemd");
+    asked.then(bus).transpose()
+}
+
+/// Root's is the machine's systemd, any other user's his own. sd-bus's rule for where its bus is.
+fn bus() -> anyhow::Result<request::Bus> {
+    let euid = rustix::process::geteuid();
+    let (variable, usual) = match euid.is_root() {
+        true => ("DBUS_SYSTEM_BUS_ADDRESS", Some(PathBuf::from("/run/dbus/system_bus_socket"))),
+        false => ("DBUS_SESSION_BUS_ADDRESS", own_directory().map(|path| path.join("bus"))),
+    };
+    let user = (!euid.is_root()).then_some(euid.as_raw());
+    let socket = match std::env::var(variable) {
+        Ok(address) if !address.is_empty() => socket_of(&address).with_context(|| {
+            format!("{variable}={address:?}: only unix:path=PATH is understood")
+        })?,
+        _ => usual.with_context(|| {
+            format!("--systemd-cgroup: set {variable} or XDG_RUNTIME_DIR, so that systemd is found")
+        })?,
+    };
+    Ok(request::Bus { socket, user })
+}
+
+/// The first address that is a path. None that is right has a character that would be escaped.
+fn socket_of(addresses: &str) -> Option<PathBuf> {
+    let paths = addresses.split(';').filter_map(|address| address.strip_prefix("unix:path="));
+    let path = paths.map(|rest| rest.split(',').next().unwrap_or(rest)).next()?;
+    (path.starts_with('/') && !path.contains('%')).then(|| PathBuf::from(path))
+}
+
+fn own_directory() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// Refuses what would be ignored: cgroups that somebody else is to manage.
 pub(crate) fn refuse_other_managers(globals: &Globals) -> anyhow::Result<()> {
-    if globals.systemd_cgroup {
-        bail!("--systemd-cgroup is not supported yet; without it aril manages cgroups itself");
-    }
     match globals.cgroup_manager.as_deref() {
-        None | Some("cgroupfs") => {}
-        Some(other) => bail!("--cgroup-manager {other} is not supported yet; cgroupfs is"),
+        None | Some("systemd") => {}
+        Some("cgroupfs") if globals.systemd_cgroup => {
+            bail!("--systemd-cgroup and --cgroup-manager cgroupfs exclude each other")
+        }
+        Some("cgroupfs") => {}
+        Some(other) => {
+            bail!("--cgroup-manager {other} is not supported yet; cgroupfs and systemd are")
+        }
     }
     match globals.rootless.as_str() {
         "true" | "false" | "auto" => Ok(()),

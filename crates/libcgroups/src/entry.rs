@@ -1,17 +1,19 @@
 //! The way into a cgroup, opened.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
 use crate::location::Way;
-use crate::{Error, Location, files};
+use crate::{Error, Location, files, systemd};
 
 /// What a process needs to start its life in a cgroup: the way into each hierarchy, open.
 #[derive(Debug, Default)]
 pub struct Entry {
     at_clone: Option<OwnedFd>,
     by_itself: Vec<OwnedFd>,
+    by_the_runtime: Option<PathBuf>,
 }
 
 impl Entry {
@@ -20,13 +22,26 @@ impl Entry {
     /// # Errors
     /// Those of open(2).
     pub fn open(location: &Location) -> Result<Self, Error> {
+        Self::of_ways(location.ways_in())
+    }
+
+    /// The same for the container's first process, whose cgroup may not exist yet.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn open_for_the_first(location: &Location) -> Result<Self, Error> {
+        Self::of_ways(location.ways_of_the_first())
+    }
+
+    fn of_ways(ways: Vec<Way>) -> Result<Self, Error> {
         let mut entry = Self::default();
-        for way in location.ways_in() {
+        for way in ways {
             match way {
                 Way::AtClone(directory) => {
                     entry.at_clone = Some(files::open_directory(&directory)?);
                 }
                 Way::ByItself(procs) => entry.by_itself.push(files::open_to_write(&procs)?),
+                Way::ByTheRuntime(bus) => entry.by_the_runtime = Some(bus),
             }
         }
         Ok(entry)
@@ -36,6 +51,21 @@ impl Entry {
     #[must_use]
     pub fn at_clone(&self) -> Option<BorrowedFd<'_>> {
         self.at_clone.as_ref().map(|directory| directory.as_fd())
+    }
+
+    /// In the process itself, before it does anything else: the connection to the bus, with which the
+    /// runtime has the cgroup made around this process, where it has.
+    ///
+    /// # Errors
+    /// The bus cannot be connected to.
+    pub fn connect(&self) -> Result<Option<OwnedFd>, Error> {
+        let connect = |bus: &PathBuf| {
+            systemd::connect(bus).map_err(|errno| Error::Bus {
+                socket: bus.clone(),
+                what: format!("connect: {errno}; is systemd running here?"),
+            })
+        };
+        self.by_the_runtime.as_ref().map(connect).transpose()
     }
 
     /// In the process itself, before it does anything else: goes where the clone has not put it

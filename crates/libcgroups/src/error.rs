@@ -101,6 +101,22 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// The message bus is not there, or does not answer.
+    #[error("D-Bus at {}: {what}", socket.display())]
+    Bus {
+        /// Its socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// systemd does not do what it is asked to.
+    #[error("unit {unit}: {what}")]
+    Unit {
+        /// The unit's name.
+        unit: String,
+        /// What it does not do, and why.
+        what: String,
+    },
     /// The machine has no such hierarchy.
     #[error("no cgroup hierarchy with the {0} controller is mounted")]
     NoHierarchy(&'static str),

@@ -17,6 +17,7 @@ mod manager;
 mod mark;
 mod processes;
 mod resources;
+mod systemd;
 mod update;
 mod v1;
 mod v2;
@@ -31,6 +32,7 @@ pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
 pub use manager::CgroupManager;
 pub use mark::{Bearer, Mark, Owner, Taker};
 pub use resources::{plan_limits, plan_update};
+pub use systemd::{Bus, Property, Scope, plan_properties};
 pub use update::Present;
 
 /// The manager that `location` names.
@@ -42,5 +44,6 @@ pub fn manager(location: &Location) -> Box<dyn CgroupManager> {
             Box::new(v2::Manager::new(directories.unified().cloned()))
         }
         Location::Files(directories) => Box::new(v1::Manager::new(directories)),
+        Location::Unit(scope) => Box::new(systemd::Manager::new(scope)),
     }
 }

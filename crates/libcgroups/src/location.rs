@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Layout};
+use crate::{Bus, Error, Layout, Scope};
 
 /// Who manages the container's cgroup, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub enum Location {
     Nobody,
     /// The runtime, by directories and files.
     Files(Directories),
+    /// systemd, by a unit.
+    Unit(Scope),
 }
 
 /// The container's directory in every hierarchy that is mounted, at least one.
@@ -55,6 +57,8 @@ pub(crate) enum Way {
     AtClone(PathBuf),
     /// It writes itself to this v1 cgroup.procs.
     ByItself(PathBuf),
+    /// The runtime has the cgroup made around it: it connects to this bus, and hands the connection over.
+    ByTheRuntime(PathBuf),
 }
 
 impl Location {
@@ -105,11 +109,33 @@ impl Location {
         Ok(Self::Files(Directories { legacy, unified }))
     }
 
+    /// Resolves `linux.cgroupsPath` as that of a scope, which the systemd on `bus` is to make.
+    ///
+    /// # Errors
+    /// The path names none ([`Error::Path`]), or no v2 hierarchy is mounted.
+    pub fn resolve_unit(
+        layout: &Layout,
+        cgroups_path: Option<&Path>,
+        id: &str,
+        bus: &Bus,
+    ) -> Result<Self, Error> {
+        Scope::resolve(layout, cgroups_path, id, bus).map(Self::Unit)
+    }
+
+    /// The scope, which does not exist before its first process does.
+    #[must_use]
+    pub const fn unit(&self) -> Option<&Scope> {
+        match self {
+            Self::Unit(scope) => Some(scope),
+            Self::Nobody | Self::Files(_) => None,
+        }
+    }
+
     /// Where it is in v1 hierarchies.
     #[must_use]
     pub fn legacy(&self) -> &[LegacyLocation] {
         match self {
-            Self::Nobody => &[],
+            Self::Nobody | Self::Unit(_) => &[],
             Self::Files(directories) => directories.legacy(),
         }
     }
@@ -120,14 +146,24 @@ impl Location {
         match self {
             Self::Nobody => None,
             Self::Files(directories) => directories.unified(),
+            Self::Unit(scope) => Some(&scope.cgroup),
         }
     }
 
-    /// How a process comes into it: all the ways, in their order.
+    /// How a process comes into it where it exists: all the ways, in their order.
     pub(crate) fn ways_in(&self) -> Vec<Way> {
         match self {
             Self::Nobody => Vec::new(),
             Self::Files(directories) => directories.ways_in(),
+            Self::Unit(scope) => vec![Way::AtClone(scope.cgroup.directory.clone())],
+        }
+    }
+
+    /// The same for the container's first process.
+    pub(crate) fn ways_of_the_first(&self) -> Vec<Way> {
+        match self {
+            Self::Unit(scope) => vec![Way::ByTheRuntime(scope.bus.socket.clone())],
+            Self::Nobody | Self::Files(_) => self.ways_in(),
         }
     }
 
@@ -144,6 +180,7 @@ impl Location {
         Ok(match self {
             Self::Nobody => Self::Nobody,
             Self::Files(directories) => Self::Files(directories.below(&parts)),
+            Self::Unit(scope) => Self::Unit(scope.below(&parts)),
         })
     }
 }

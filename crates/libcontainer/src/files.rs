@@ -34,7 +34,8 @@ pub(crate) struct Files {
     pub namespaces: NamespaceFiles,
     /// The way into the container's cgroup.
     pub cgroup_entry: Entry,
-    /// The hierarchies, if the container is to see its cgroups.
+    /// The hierarchies, if the container is to see its cgroups. Where its cgroup exists only after it
+    /// does, init opens them.
     pub cgroups: Vec<CgroupTree>,
 }
 
@@ -79,7 +80,7 @@ pub(crate) enum CgroupTree {
 
 impl Files {
     /// Opens what `plan` needs, and makes the namespaces that must exist for that. The container's cgroup
-    /// exists already.
+    /// exists already, unless it is a unit's.
     ///
     /// With a user namespace the host's mounts are cloned in a mount namespace that belongs to it: what the
     /// kernel has locked there stays locked in the clones (mount_namespaces(7)).
@@ -92,15 +93,14 @@ impl Files {
     }
 
     fn open_here(plan: &Plan, namespaces: NamespaceFiles) -> anyhow::Result<Self> {
-        let wants_cgroups = plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Cgroup));
         Ok(Self {
             rootfs: Some(open_rootfs(plan)?),
             mounts: open_mounts(plan, &namespaces)?,
             devices: open_devices(plan)?,
             null_device: if plan.masked_paths.is_empty() { None } else { Some(open_null()?) },
             namespaces,
-            cgroup_entry: Entry::open(&plan.cgroup)?,
-            cgroups: if wants_cgroups { open_cgroups(plan)? } else { Vec::new() },
+            cgroup_entry: Entry::open_for_the_first(&plan.cgroup)?,
+            cgroups: if plan.cgroup.unit().is_none() { open_cgroups(plan)? } else { Vec::new() },
         })
     }
 }
@@ -260,7 +260,10 @@ fn open_null() -> anyhow::Result<OwnedFd> {
 }
 
 /// The hierarchies for a mount of type `cgroup`.
-fn open_cgroups(plan: &Plan) -> anyhow::Result<Vec<CgroupTree>> {
+pub(crate) fn open_cgroups(plan: &Plan) -> anyhow::Result<Vec<CgroupTree>> {
+    if !plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Cgroup)) {
+        return Ok(Vec::new());
+    }
     let own_namespace = plan.namespaces.has(Kind::Cgroup);
     let bind = |directory: &Path| {
         (!own_namespace)

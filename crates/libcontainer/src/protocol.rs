@@ -14,6 +14,8 @@ pub(crate) type RuntimeEnd = Channel<Reply, Event>;
 /// From init (or an exec process) to the runtime. Each but `Failed` waits for a [`Reply`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Event {
+    /// The message carries a connection to the bus: systemd is to make the cgroup around its maker.
+    Cgroup,
     /// All namespaces exist: network devices may move in, and the runtime's hooks may run.
     NamespacesReady,
     /// The message carries the master of the container's terminal.
@@ -160,6 +162,7 @@ pub(crate) fn conversation(plan: &Plan) -> Vec<Event> {
     let wants_devices = !plan.net_devices.is_empty();
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal.is_some());
     [
+        (plan.cgroup.unit().is_some(), Event::Cgroup),
         (wants_devices || wants_hooks, Event::NamespacesReady),
         (wants_terminal, Event::Terminal),
         (true, Event::Ready),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
+pub use libcgroups::Bus;
 
 /// What every verb is told: the global flags.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub struct Create {
     pub no_new_keyring: bool,
     /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).
     pub preserve_fds: u32,
+    /// The systemd that manages the cgroup (`--systemd-cgroup`), or nothing where the runtime does.
+    pub systemd: Option<Bus>,
     /// How many sockets the program is passed after the standard streams (sd_listen_fds(3)).
     pub listen_fds: u32,
 }

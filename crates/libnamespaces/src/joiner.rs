@@ -35,6 +35,7 @@ pub struct Joiner {
 pub struct Expected {
     report: Report,
     joiner: OwnedFd,
+    pid: i32,
 }
 
 impl Joiner {
@@ -45,8 +46,8 @@ impl Joiner {
     pub fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Error> {
         let (reader, writer) = Report::pair()?;
         Ok(match clone_into(Flags::NONE, cgroup, FIRST_PROCESS)? {
-            Cloned::Parent { pidfd, .. } => {
-                Forked::Runtime(Expected { report: reader, joiner: pidfd })
+            Cloned::Parent { pid, pidfd } => {
+                Forked::Runtime(Expected { report: reader, joiner: pidfd, pid })
             }
             Cloned::Child(itself) => Forked::Joiner(Self { report: writer, itself }),
         })
@@ -100,6 +101,12 @@ impl AsFd for Expected {
 }
 
 impl Expected {
+    /// The pid of the joiner itself.
+    #[must_use]
+    pub const fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Waits for the joiner's report and its end.
     ///
     /// # Errors

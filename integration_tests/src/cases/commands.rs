@@ -11,6 +11,7 @@ use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
 use crate::container::Container;
+use crate::skip::Skip;
 use crate::view::{Layout, layout};
 
 cases!("commands":
@@ -167,9 +168,8 @@ fn spec(container: &mut Container) -> Test {
     }
     same!(written["linux"]["readonlyPaths"], expected["linux"]["readonlyPaths"]);
     // A cgroup namespace is for machines with cgroup v2 alone.
-    let namespaces = written["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
-    let has_one = namespaces.iter().any(|one| one["type"] == "cgroup");
-    same!(has_one, layout()? == Layout::V2);
+    let namespaces = written["linux"]["namespaces"].to_string();
+    same!(namespaces.contains("cgroup"), layout()? == Layout::V2);
     Ok(())
 }
 
@@ -460,8 +460,12 @@ fn root_slash_is_refused(container: &mut Container) -> Test {
     Ok(())
 }
 
-/// There is no systemd to ask: an error that names it, not cgroups by another way.
+/// There is no systemd to ask: an error that names it, not cgroups by another way. Where there is one,
+/// it is asked (`systemd::`).
 fn systemd_cgroup(container: &mut Container) -> Test {
+    if Path::new("/run/systemd/system").is_dir() {
+        return Err(Skip("there is a systemd here".to_owned()).into());
+    }
     container.save()?;
     container.set("/linux/cgroupsPath", json!(format!("system.slice:test:{}", container.id)));
     container.save()?;

@@ -41,6 +41,7 @@ mod rootfs;
 mod seccomp;
 mod start;
 mod state;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -89,6 +90,7 @@ pub(crate) fn all() -> Vec<Case> {
         seccomp::CASES,
         start::CASES,
         state::CASES,
+        systemd::CASES,
         terminal::CASES,
         update::CASES,
     ]

@@ -33,13 +33,18 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
     if matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_)) {
         libcontainer::protect_own_binary()?;
     }
-    if matches!(command, Command::Create(_) | Command::Run(_)) {
+    let systemd = if matches!(command, Command::Create(_) | Command::Run(_)) {
         globals::refuse_other_managers(&cli.globals)?;
-    }
+        globals::systemd(&cli.globals)?
+    } else {
+        None
+    };
     let context = &globals::context(&cli.globals, inherited)?;
     match command {
-        Command::Create(create) => libcontainer::create(context, &creation(create, true)?)?,
-        Command::Run(run) => return Ok(libcontainer::run(context, &running(run)?)?),
+        Command::Create(create) => {
+            libcontainer::create(context, &creation(create, true, systemd)?)?
+        }
+        Command::Run(run) => return Ok(libcontainer::run(context, &running(run, systemd)?)?),
         Command::Exec(exec) => return exec::run(context, *exec),
         Command::Start(one) => libcontainer::start(context, &one.id)?,
         Command::State(one) => print_json(&libcontainer::state(context, &one.id)?)?,
@@ -56,7 +61,11 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn creation(create: Create, detach: bool) -> anyhow::Result<request::Create> {
+fn creation(
+    create: Create,
+    detach: bool,
+    systemd: Option<request::Bus>,
+) -> anyhow::Result<request::Create> {
     if create.pidfd_socket.is_some() {
         bail!("--pidfd-socket is not supported yet");
     }
@@ -69,12 +78,13 @@ fn creation(create: Create, detach: bool) -> anyhow::Result<request::Create> {
         no_new_keyring: create.no_new_keyring,
         preserve_fds: create.preserve_fds,
         listen_fds: listening(),
+        systemd,
     })
 }
 
-fn running(run: Run) -> anyhow::Result<request::Run> {
+fn running(run: Run, systemd: Option<request::Bus>) -> anyhow::Result<request::Run> {
     let Run { create, detach, keep, no_subreaper } = run;
-    Ok(request::Run { create: creation(create, detach)?, keep, no_subreaper })
+    Ok(request::Run { create: creation(create, detach, systemd)?, keep, no_subreaper })
 }
 
 /// An empty path is none, as runc takes it.

@@ -51,6 +51,14 @@ impl Manager {
         enable_controllers(mount_point, directory)
     }
 
+    /// Makes ready a cgroup that systemd has made.
+    pub(crate) fn enable(&self) -> Result<(), Error> {
+        let Some(UnifiedLocation { mount_point, directory }) = &self.location else {
+            return Ok(());
+        };
+        enable_controllers(mount_point, directory)
+    }
+
     fn set_frozen(&self, frozen: bool) -> Result<(), Error> {
         let Some(directory) = self.directory() else { return Err(Error::NoHierarchy("freezer")) };
         let file = directory.join("cgroup.freeze");

@@ -36,7 +36,7 @@ pub(crate) use session::run_on;
 use session::{enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session};
 use terminal::Pty;
 
-use crate::files::Files;
+use crate::files::{Files, open_cgroups};
 use crate::hooks::{self, Setting};
 use crate::mount::open_filesystem;
 use crate::plan::{Confinement, Hook, Plan, Process};
@@ -69,6 +69,7 @@ pub(crate) fn run(mut init: Init<'_>, newborn: Newborn) -> ! {
 fn begin(init: &mut Init<'_>, newborn: Newborn) -> Result<Infallible, Failure> {
     let (plan, files) = (init.plan, &init.files);
     enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
+    ask_for_cgroup(files, &init.channel).at(Stage::Session)?;
     leave_callers_cpus().at(Stage::Session)?;
     let joiner = match newborn {
         Newborn::Init(itself) => return become_container(init, &itself),
@@ -152,6 +153,14 @@ fn become_program(
     execute(process, &plan.confinement, &program)
 }
 
+/// Has systemd's cgroup made around this process, if it is to have one.
+fn ask_for_cgroup(files: &Files, channel: &InitEnd) -> anyhow::Result<()> {
+    if let Some(bus) = files.cgroup_entry.connect()? {
+        channel.ask(&Event::Cgroup, &[bus.as_fd()]).context("the runtime is gone")?;
+    }
+    Ok(())
+}
+
 /// Lets the runtime move network devices here and run its hooks, if there are any.
 fn ask_for_devices_and_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<()> {
     if crate::protocol::conversation(plan).contains(&Event::NamespacesReady) {
@@ -161,6 +170,10 @@ fn ask_for_devices_and_hooks(plan: &Plan, channel: &InitEnd) -> anyhow::Result<(
 }
 
 fn attach_root(plan: &Plan, files: &mut Files) -> anyhow::Result<Root> {
+    if plan.cgroup.unit().is_some() {
+        // It exists only now, and is cloned where the other mounts of the host are.
+        files.cgroups = open_cgroups(plan)?;
+    }
     let tree = files.rootfs.take().context("the root filesystem was not opened")?;
     if plan.namespaces.has(Kind::Mount) {
         Root::attach(tree, &plan.rootfs.path)

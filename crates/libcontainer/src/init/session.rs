@@ -1,6 +1,7 @@
 //! What comes first: the cgroups, a session of its own, a keyring of its own.
 
 use anyhow::Context as _;
+
 use libcgroups::Entry;
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};

@@ -50,6 +50,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         spawn: libnamespaces::decide(&namespaces),
         cgroup: cgroups::location(given, found),
         limits: cgroups::limits(given, found),
+        unit_properties: cgroups::unit_properties(given, found),
         device_access: cgroups::device_access(given, found),
         rootfs: rootfs::plan(given, found),
         devices: devices::plan(linux, &mounts, found),

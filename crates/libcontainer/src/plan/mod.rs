@@ -8,7 +8,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use libcgroups::{DeviceAccess, Limits, Location};
+use libcgroups::{DeviceAccess, Limits, Location, Property};
 use libnamespaces::{Namespaces, NetworkDevice, Spawn};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,8 @@ pub struct Plan {
     pub cgroup: Location,
     /// What its cgroup limits.
     pub limits: Limits,
+    /// More properties of the cgroup's unit, where systemd manages it.
+    pub unit_properties: Vec<Property>,
     /// Which devices its processes may use.
     pub device_access: DeviceAccess,
     /// The root filesystem.

@@ -2,23 +2,22 @@
 
 use std::os::fd::OwnedFd;
 
-use anyhow::Context as _;
-use libcgroups::{Bearer, Mark, Taker};
+use libcgroups::Mark;
 use libnamespaces::{Child, Children, Coming, Spawned, spawn};
 
 use super::pending::Pending;
 use super::prepare::Prepared;
 use super::ready::Ready;
 use super::serve::{self, Line, Making};
-use super::{end, oom_score};
+use super::{cgroup, end, oom_score};
 use crate::files::Files;
 use crate::init::{self, Init};
 use crate::plan::Plan;
-use crate::protocol;
+use crate::protocol::{self, Event};
 use crate::request::{self, Context};
-use crate::state::{InitProcess, LockedDirectory, State, StateDirectory, is_living};
+use crate::state::{InitProcess, LockedDirectory, State, StateDirectory};
 use crate::wait::Signals;
-use crate::{Error, ErrorKind, Result, start_socket};
+use crate::{Result, start_socket};
 
 /// What init waits for when it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +88,16 @@ pub(crate) fn bring_up<'a>(
     let mut state = State::new(plan, prepared.owner, prepared.process.clone(), mark);
     // The directory comes first: making it is what takes the id, for good or not at all.
     let mut pending = Pending::of_container(StateDirectory::claim(context, &plan.id)?);
-    let from = refuse_living(context, plan)?;
+    let from = cgroup::refuse_living(context, plan)?;
     // The intent is saved before anything else is made, so that `delete --force` finds whatever a
     // killed runtime leaves.
     pending.directory()?.save(&state)?;
     // The cgroup exists before the process, and every way in leads into one that does: no process is
-    // ever outside of its limits.
-    let made = make_cgroup(&mut pending, plan, &mut state, from.as_ref());
+    // ever outside of its limits. Only a unit is made around a process, whose first word asks for it.
+    let made = match plan.cgroup.unit() {
+        None => cgroup::make(&mut pending, plan, &mut state, from.as_ref()),
+        Some(_) => Ok(()),
+    };
     let served = made.and_then(|()| apply(&mut pending, plan, &mut state, waits, signals));
     let served = served.and_then(|served| {
         // The pid file comes last: who waits for it finds a container that can be started.
@@ -136,8 +138,8 @@ fn apply<'a>(
     let (runtime_end, init_end) = libchannel::pair()?;
     // From here on init is a copy of this process: nothing in the container may read its memory.
     init::become_non_dumpable()?;
-    let cgroup = files.cgroup_entry.at_clone();
-    let coming = match spawn(&plan.spawn, cgroup)? {
+    let entry = files.cgroup_entry.at_clone();
+    let coming = match spawn(&plan.spawn, entry)? {
         Spawned::Runtime(coming) => coming,
         Spawned::New(newborn) => {
             drop(runtime_end);
@@ -150,54 +152,31 @@ fn apply<'a>(
     drop(start);
     drop(init_end);
     let line = Line { channel: runtime_end, signals };
+    let mut making = Making { plan, state };
+    let mut events = protocol::conversation(plan);
     let children = match coming {
         Coming::Init(process) => Children { process, maker: None },
-        Coming::Joiner(expected) => serve::children(expected, &line)?,
+        Coming::Joiner(expected) => {
+            let asks = events.first() == Some(&Event::Cgroup);
+            if asks {
+                events.remove(0);
+                let made = serve::make_cgroup_of_joiner(&expected, &line, pending, &mut making);
+                if let Err(failed) = made {
+                    expected.abandon();
+                    return Err(failed);
+                }
+            }
+            serve::children(expected, &line)?
+        }
     };
     let pid = children.process.pid;
     pending.own_children(children);
     // Before init goes on, so that it holds from the first moment of the program.
     oom_score::adjust(plan.process.as_ref(), pid)?;
-    let making = Making { plan, state };
-    let events = protocol::conversation(plan);
-    let master = serve::serve(events, &line, pending, Some(&making))?;
+    let master = serve::serve(events, &line, pending, Some(making))?;
     pending.finish_maker()?;
     // Ready: from now on the state names the process, for `start`, `kill` and `delete`.
     state.init = Some(InitProcess::of(pid)?);
     pending.directory()?.save(state)?;
     Ok(Served { line, master })
-}
-
-/// A cgroup without processes, which is not refused for these, may be another container's: one that is
-/// being made has none yet, and processes can be moved. Otherwise whose mark it has.
-fn refuse_living(context: &Context, plan: &Plan) -> Result<Option<Bearer>> {
-    let manager = libcgroups::manager(&plan.cgroup);
-    match manager.bearer()? {
-        Some(bearer) if manager.pids()?.is_empty() && is_living(context, &bearer)? => {
-            Err(Error::new(
-                ErrorKind::Status,
-                format!(
-                    "container's cgroup is that of container {:?}; choose another linux.cgroupsPath",
-                    bearer.id
-                ),
-            ))
-        }
-        bearer => Ok(bearer),
-    }
-}
-
-/// Makes the cgroup and sets what it limits while it is empty: some limits can only be set then,
-/// and a program that starts under a limit cannot have passed it.
-fn make_cgroup(
-    pending: &mut Pending,
-    plan: &Plan,
-    state: &mut State,
-    from: Option<&Bearer>,
-) -> anyhow::Result<()> {
-    let manager = libcgroups::manager(&plan.cgroup);
-    let mark = state.mark.as_mut().context("the container has no mark")?;
-    manager.create(Taker { id: &plan.id, from }, mark)?;
-    pending.own_cgroup(libcgroups::manager(&plan.cgroup), mark.clone());
-    manager.apply_limits(&plan.limits)?;
-    Ok(manager.apply_devices(&plan.device_access)?)
 }

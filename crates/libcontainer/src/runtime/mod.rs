@@ -3,6 +3,7 @@
 
 mod bring_up;
 pub(crate) mod callers_limits;
+mod cgroup;
 mod console;
 pub(crate) mod end;
 mod foreground;

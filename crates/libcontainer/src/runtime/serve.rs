@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use libnamespaces::{Children, Expected, MovedDevices};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use super::cgroup::{self, First};
 use super::pending::Pending;
 use crate::error::Property;
 use crate::hooks::{self, Setting};
@@ -18,8 +19,8 @@ use crate::wait::Signals;
 pub(crate) struct Making<'a> {
     /// What it is to be.
     pub plan: &'a Plan,
-    /// What hooks are told.
-    pub state: &'a State,
+    /// What hooks are told, and what becomes known of it on the way.
+    pub state: &'a mut State,
 }
 
 /// What is said with init or an exec process, unless a signal comes that asks the runtime to end: a
@@ -83,6 +84,26 @@ pub(crate) fn children(expected: Expected, line: &Line<'_>) -> anyhow::Result<Ch
     })
 }
 
+/// Has the cgroup made of a joiner, whose first word asks for it: what it clones is then in it.
+///
+/// # Errors
+/// What the joiner or systemd failed of, or the signal that came.
+pub(crate) fn make_cgroup_of_joiner(
+    joiner: &Expected,
+    line: &Line<'_>,
+    pending: &mut Pending,
+    making: &mut Making<'_>,
+) -> anyhow::Result<()> {
+    let (event, mut descriptors) = line.next(pending)?;
+    if event != Event::Cgroup {
+        bail!("the joiner sent {event:?} where Cgroup was due; this is a defect of aril");
+    }
+    let bus = descriptors.pop().context("the joiner sent no connection")?;
+    let first = First { pid: joiner.pid(), bus };
+    cgroup::make_around(first, pending, making.plan, making.state)?;
+    line.say(Reply::Proceed)
+}
+
 /// Serves `events`, in their order, up to and including `Ready`, which is left unanswered. The
 /// master of the terminal, if there is one.
 ///
@@ -92,7 +113,7 @@ pub(crate) fn serve(
     events: Vec<Event>,
     line: &Line<'_>,
     pending: &mut Pending,
-    making: Option<&Making<'_>>,
+    mut making: Option<Making<'_>>,
 ) -> anyhow::Result<Option<OwnedFd>> {
     let mut master = None;
     for expected in events {
@@ -100,7 +121,12 @@ pub(crate) fn serve(
         if event != expected {
             bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
         }
-        match (event, making) {
+        match (event, &mut making) {
+            (Event::Cgroup, Some(making)) => {
+                let bus = descriptors.pop().context("init sent no connection")?;
+                let first = First { pid: pending.child()?.pid, bus };
+                cgroup::make_around(first, pending, making.plan, making.state)?;
+            }
             (Event::NamespacesReady, Some(making)) => {
                 move_network_devices(making.plan, pending)?;
                 run_hooks(making, pending.child()?.pid, line.signals)?;

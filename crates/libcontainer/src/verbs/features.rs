@@ -24,7 +24,7 @@ pub fn features() -> Value {
             "namespaces": namespaces,
             "capabilities": capability_names().collect::<Vec<_>>(),
             "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true
+                "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true
             },
             "seccomp": seccomp(),
             "apparmor": { "enabled": false },
@@ -38,7 +38,7 @@ pub fn features() -> Value {
             "netDevices": { "enabled": true }
         },
         "annotations": { "org.aril.version": env!("CARGO_PKG_VERSION") },
-        "potentiallyUnsafeConfigAnnotations": []
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]
     })
 }
 

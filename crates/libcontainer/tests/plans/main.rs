@@ -10,6 +10,8 @@ mod hosts;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod systemd;
+#[cfg(test)]
 mod terminal;
 #[cfg(test)]
 mod violations;

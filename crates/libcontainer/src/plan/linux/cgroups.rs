@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use libcgroups::{DeviceAccess, Limits, Location, Present};
+use libcgroups::{DeviceAccess, Limits, Location, Present, Property};
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
 use crate::Violation;
@@ -16,7 +16,19 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     let pointer = "/linux/cgroupsPath";
     // Only to look for NUL: where the path leads depends on the hierarchy.
     found.container_path(pointer, path.unwrap_or(Path::new("")));
-    Location::resolve(&given.host.cgroups, path, id).unwrap_or_else(|error| {
+    let layout = &given.host.cgroups;
+    let resolved = match &given.request.systemd {
+        None => Location::resolve(layout, path, id),
+        Some(_) if !layout.is_unified() => {
+            let rule = "with --systemd-cgroup the machine must have cgroup v2 alone";
+            let fix = "boot with systemd.unified_cgroup_hierarchy=1, or leave out --systemd-cgroup";
+            let shown = path.unwrap_or(Path::new(id)).display();
+            found.not_here(pointer, shown, rule, fix);
+            return Location::Nobody;
+        }
+        Some(bus) => Location::resolve_unit(layout, path, id, bus),
+    };
+    resolved.unwrap_or_else(|error| {
         let shown = path.unwrap_or(Path::new(id)).display();
         let rule = match error {
             libcgroups::Error::Path(_, rule) => rule.to_owned(),
@@ -25,6 +37,21 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
         found.add(pointer, shown, &rule, "give another path");
         Location::Nobody
     })
+}
+
+/// The annotations are the unit's only where there is one: others may be for another runtime.
+pub(crate) fn unit_properties(given: &Given<'_>, found: &mut Violations) -> Vec<Property> {
+    if given.request.systemd.is_none() {
+        return Vec::new();
+    }
+    let annotations = given.spec.annotations().iter().flatten();
+    let annotations = annotations.map(|(key, value)| (key.as_str(), value.as_str()));
+    let mut properties = libcgroups::plan_properties(annotations).unwrap_or_else(|violations| {
+        found.add_part(violations, "");
+        Vec::new()
+    });
+    properties.sort_by(|one, other| one.name().cmp(other.name()));
+    properties
 }
 
 pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {

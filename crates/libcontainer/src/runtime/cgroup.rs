@@ -1,0 +1,70 @@
+//! The cgroup of a container that is being made.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, ensure};
+use libcgroups::{Bearer, Taker};
+
+use super::pending::Pending;
+use crate::plan::Plan;
+use crate::request::Context;
+use crate::state::{State, is_living};
+use crate::{Error, ErrorKind, Result};
+
+/// A cgroup without processes, which is not refused for these, may be another container's: one that is
+/// being made has none yet, and processes can be moved. Otherwise whose mark it has.
+pub(crate) fn refuse_living(context: &Context, plan: &Plan) -> Result<Option<Bearer>> {
+    let manager = libcgroups::manager(&plan.cgroup);
+    match manager.bearer()? {
+        Some(bearer) if manager.pids()?.is_empty() && is_living(context, &bearer)? => {
+            Err(Error::new(
+                ErrorKind::Status,
+                format!(
+                    "container's cgroup is that of container {:?}; choose another linux.cgroupsPath",
+                    bearer.id
+                ),
+            ))
+        }
+        bearer => Ok(bearer),
+    }
+}
+
+/// Makes the cgroup and sets what it limits while it is empty: some limits can only be set then,
+/// and a program that starts under a limit cannot have passed it.
+pub(crate) fn make(
+    pending: &mut Pending,
+    plan: &Plan,
+    state: &mut State,
+    from: Option<&Bearer>,
+) -> anyhow::Result<()> {
+    let manager = libcgroups::manager(&plan.cgroup);
+    let mark = state.mark.as_mut().context("the container has no mark")?;
+    manager.create(Taker { id: &plan.id, from }, mark)?;
+    pending.own_cgroup(libcgroups::manager(&plan.cgroup), mark.clone());
+    manager.apply_limits(&plan.limits)?;
+    Ok(manager.apply_devices(&plan.device_access)?)
+}
+
+/// The first process of a container: init, or the joiner that clones it.
+pub(crate) struct First {
+    /// Its pid.
+    pub pid: i32,
+    /// The connection to the bus that it has made.
+    pub bus: OwnedFd,
+}
+
+/// Has systemd make the unit around the first process, and takes its cgroup.
+pub(crate) fn make_around(
+    first: First,
+    pending: &mut Pending,
+    plan: &Plan,
+    state: &mut State,
+) -> anyhow::Result<()> {
+    let scope = plan.cgroup.unit().context("the container has no unit")?;
+    scope.start(first.bus, &plan.limits, &plan.unit_properties)?;
+    // What the path says of the unit's cgroup is true only if the process is in it. Before it is taken: a
+    // cgroup there without it is another's.
+    let inside = libcgroups::manager(&plan.cgroup).pids()?.contains(&first.pid);
+    ensure!(inside, "systemd has made the container's unit elsewhere than linux.cgroupsPath says");
+    make(pending, plan, state, None)
+}
