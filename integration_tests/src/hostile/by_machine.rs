@@ -58,11 +58,10 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A read-only mount of something of the host's, made writable: that is put back.
-pub(super) fn remount(target: &Target) -> Vec<String> {
+/// A mount that is read-only on the host, made writable (mount_namespaces(7)): that is put back.
+pub(super) fn remount(_: &Target) -> Vec<String> {
     let is_readonly = |mount: &&Mount| {
-        flags(mount).contains(MountFlags::RDONLY)
-            && (mount.point == Path::new(GIVEN) || target.is_hosts(&mount.point))
+        mount.point == Path::new(GIVEN) && flags(mount).contains(MountFlags::RDONLY)
     };
     let mut changed = Vec::new();
     for mount in mounts().iter().filter(is_readonly) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use serde_json::{Value, json};
 
 use super::{ARGUMENT, VARIABLE};
@@ -21,13 +21,14 @@ use crate::removal::remove_tree;
 /// What is of the host, in the victim's directory.
 pub(super) struct Host {
     pub(super) target: Target,
-    covered: PathBuf,
+    /// What is mounted for it.
+    mounts: [PathBuf; 2],
 }
 
 impl Host {
     pub(super) fn new(container: &Container) -> anyhow::Result<Self> {
         let given = container.victim.join("given");
-        for name in ["given", "target", "outer/covered"] {
+        for name in ["given", "locked", "target", "outer/covered"] {
             fs::create_dir_all(container.victim.join(name))?;
         }
         let content = format!("marker of {}", container.id);
@@ -35,6 +36,11 @@ impl Host {
         fs::write(&marker, &content)?;
         fs::write(covered.join("secret"), &content)?;
         mount("tmpfs", &covered, "tmpfs", MountFlags::empty(), None)?;
+        // The kernel locks for a user namespace what the host's own mount forbids.
+        let locked = container.victim.join("locked");
+        mount_bind(&given, &locked)?;
+        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        mount_remount(&locked, flags, c"")?;
         // A program that is the host's. Another test's child must not have it open for writing.
         let program = container.victim.join("busybox");
         let copied = Command::new("cp").arg(&container.runtime.busybox).arg(&program).status();
@@ -57,15 +63,15 @@ impl Host {
             namespaces: NAMESPACES.iter().map(namespace).collect::<anyhow::Result<_>>()?,
             probes: Vec::new(),
         };
-        Ok(Self { target, covered })
+        Ok(Self { target, mounts: [covered, locked] })
     }
 
     /// What somebody has made where the links lead, or mounted anywhere in the victim.
     pub(super) fn made(&self, container: &Container) -> anyhow::Result<Option<String>> {
         let entry = fs::read_dir(container.victim.join("target"))?.next().transpose()?;
         let mut mounts = mountinfo::load()?.into_iter().map(|mount| mount.point);
-        let mounted =
-            mounts.find(|point| point.starts_with(&container.victim) && *point != self.covered);
+        let mounted = mounts
+            .find(|point| point.starts_with(&container.victim) && !self.mounts.contains(point));
         Ok(entry.map(|entry| entry.path()).or(mounted).map(|path| path.display().to_string()))
     }
 
@@ -79,7 +85,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = unmount(&self.covered, UnmountFlags::DETACH);
+        for point in &self.mounts {
+            let _ = unmount(point, UnmountFlags::DETACH);
+        }
     }
 }
 
@@ -90,8 +98,8 @@ pub(super) fn add_host(container: &mut Container) -> Test {
         fs::create_dir_all(container.rootfs().join(name))?;
     }
     fs::create_dir_all(container.directory.join("swaps"))?;
-    let (given, outer) = (container.victim.join("given"), container.victim.join("outer"));
-    container.mount(json!({ "destination": GIVEN, "source": given,
+    let (locked, outer) = (container.victim.join("locked"), container.victim.join("outer"));
+    container.mount(json!({ "destination": GIVEN, "source": locked,
         "options": ["bind", "ro", "nosuid", "nodev"] }));
     container.mount(json!({ "destination": "/outer", "source": outer, "options": ["rbind"] }));
     container.push("/linux/maskedPaths", json!(MASKED));
