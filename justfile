@@ -32,3 +32,7 @@ real-bundles:
 # COUNT short runs, and what they leave behind: nothing.
 soak COUNT="10000":
     hack/soak {{COUNT}}
+
+# Containers that attack the host for SECONDS: nothing is reached.
+hostile SECONDS="60":
+    hack/soak --hostile {{SECONDS}}

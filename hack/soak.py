@@ -4,6 +4,9 @@ The containers run one after the other in each of a few lanes, in a pid namespac
 of their own: a process or a mount that is left is one that is still there at the end. The exit status
 is 0 only if each container ended in time with status 0, and no process, cgroup, mount or directory is
 left.
+
+With --hostile, containers attack the host meanwhile (docs/testing.md, "The hostile container"): it shows how often
+each probe has reached it, and the exit status is 0 only if none has.
 """
 
 import argparse
@@ -118,11 +121,23 @@ def library(*command):
     return subprocess.run(["bash", "-euo", "pipefail", "-c", 'source "$0/lib.sh" && "$@"', HACK, *command]).returncode
 
 
+def hostile(runtime, seconds, view):
+    """Runs the container tests of the hostile container for that long; their exit status."""
+    build = ["bash", "-euc", 'cd "$0/.." && source hack/lib.sh && build_container_tests', HACK]
+    program = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    tests = ["hostile::everything_at_once_is_found", "hostile::everything_at_once"]
+    environment = {**os.environ, "RUNTIME": runtime, "HOSTILE_SECONDS": str(seconds)}
+    return subprocess.run([program, "--view", view, "--exact", *tests], env=environment).returncode
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="hack/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", type=int, nargs="?", default=10000, help="containers (10000)")
     parser.add_argument("--lanes", type=int, default=2, help="containers at a time (2)")
     parser.add_argument("--limit", type=float, default=10, help="seconds after which a container hangs (10)")
+    parser.add_argument("--hostile", type=int, nargs="?", const=60, metavar="SECONDS",
+                        help="attack the host for so long (60), in place of COUNT containers")
+    parser.add_argument("--view", default="host", help="with --hostile: host, v1 or v2 (host)")
     parser.add_argument("--inside", nargs=2, metavar=("RUNTIME", "DIRECTORY"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -135,6 +150,8 @@ def main():
     if os.geteuid() != 0:
         sys.exit("soak: must be root")
     runtime = subprocess.run([HACK / "runtime"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    if options.hostile is not None:
+        sys.exit(hostile(runtime, options.hostile, options.view))
     work = tempfile.mkdtemp(prefix="aril-soak.")
     try:
         program = [sys.executable, HACK / "soak.py", *sys.argv[1:], "--inside", runtime, work]

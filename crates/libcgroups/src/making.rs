@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::mark::Taker;
+use crate::mark::{Owner, Taker};
 use crate::processes::refuse_used;
 use crate::{Error, Mark, files, walk};
 
@@ -43,12 +43,14 @@ impl<'a> Making<'a> {
         self.new.contains(&directory)
     }
 
-    /// Removes what is new. What was there already is somebody's, and has this mark no more.
+    /// Removes what is new. What was there already is somebody's, and has this mark no more; and so is a new home that
+    /// another has marked first.
     pub(crate) fn undo(&self, mark: &Mark) {
         if !self.is_new(self.home) {
             mark.withdraw(self.home);
         }
-        for directory in &self.new {
+        let is_anothers = matches!(mark.owner(self.home), Ok(Owner::Another));
+        for directory in self.new.iter().filter(|one| **one != self.home || !is_anothers) {
             let _ = files::remove(directory);
         }
     }

@@ -33,7 +33,7 @@ cases!("hostile":
 const ROUNDS: usize = 40;
 
 /// Puts the hostile program into the container, and a directory for its report.
-fn add_hostile(container: &mut Container) -> Test {
+pub(super) fn add_hostile(container: &mut Container) -> Test {
     let program = container.rootfs().join("hostile");
     // Another test's child would keep a file of ours open for writing until it executes something.
     let copied = Command::new("cp").arg(std::env::current_exe()?).arg(&program).status();
@@ -124,7 +124,7 @@ type Node = (u32, u32, u32, i64, i64);
 
 /// The nodes in /dev of the host, put back as they were whatever happens. One test at a time looks at
 /// them.
-struct Nodes {
+pub(super) struct Nodes {
     before: BTreeMap<PathBuf, Node>,
     _turn: MutexGuard<'static, ()>,
 }
@@ -132,7 +132,7 @@ struct Nodes {
 static TURN: Mutex<()> = Mutex::new(());
 
 impl Nodes {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Self { before: Self::read()?, _turn: turn })
     }
@@ -158,9 +158,16 @@ impl Nodes {
         Ok(changed.map(|(path, _)| path).collect())
     }
 
-    fn unchanged(&self) -> Test {
+    pub(super) fn unchanged(&self) -> Test {
         let changed = self.changed()?;
         ensure!(changed.is_empty(), "nodes of the host were changed: {changed:?}");
+        Ok(())
+    }
+
+    /// Puts all back, so that a change after this one is noticed, too.
+    pub(super) fn restore(&mut self) -> Test {
+        self.changed()?.into_iter().try_for_each(|path| self.put_back(path))?;
+        self.before = Self::read()?;
         Ok(())
     }
 

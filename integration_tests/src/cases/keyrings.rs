@@ -22,12 +22,16 @@ const WITH_KEY: &str = r#"
     shift
     exec "$@""#;
 
-fn key(container: &Container) -> String {
+pub(super) fn key(container: &Container) -> String {
     format!("key-of-{}", container.id)
 }
 
 /// Runs `command` in a session, a new one or that of the name, which has the key.
-fn in_session(container: &Container, session: &str, command: &Command) -> anyhow::Result<Output> {
+pub(super) fn in_session(
+    container: &Container,
+    session: &str,
+    command: &Command,
+) -> anyhow::Result<Output> {
     let mut keyctl = Command::new("keyctl");
     keyctl.args(["session", session, "sh", "-c", WITH_KEY, "sh", &key(container)]);
     container.finish_command(called_by(keyctl, command), Stdio::null())?.success()

@@ -13,6 +13,7 @@ mod cgroups;
 mod commands;
 mod descriptors;
 mod escapes;
+mod everything;
 mod exec;
 mod hook_failures;
 mod hooks;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<Case> {
         commands::CASES,
         descriptors::CASES,
         escapes::CASES,
+        everything::CASES,
         exec::CASES,
         hook_failures::CASES,
         hooks::CASES,

@@ -146,11 +146,16 @@ impl Drop for Pending {
         }
         // The namespace lives on until they have left it.
         drop(self.network_devices.take());
-        if let Some((cgroup, mark)) = self.cgroup.take()
-            && let Ok(Owner::Own) = cgroup.owner(&mark)
-        {
-            let _ = cgroup.kill();
-            let _ = cgroup.remove();
+        if let Some((cgroup, mark)) = self.cgroup.take() {
+            match cgroup.owner(&mark) {
+                Ok(Owner::Own) => {
+                    let _ = cgroup.kill();
+                    let _ = cgroup.remove();
+                }
+                // Its home is gone: what is empty elsewhere is what was made.
+                Ok(Owner::Unknown) => drop(cgroup.remove_empty()),
+                Ok(Owner::Another) | Err(_) => {}
+            }
         }
         if let Some(path) = self.pid_file.take() {
             let _ = std::fs::remove_file(path);

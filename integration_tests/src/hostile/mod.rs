@@ -8,7 +8,12 @@
 //! - `read REPORT ARGUMENT VARIABLE` looks, until it is killed, for ARGUMENT in the command line and for
 //!   VARIABLE in the environment of every process that comes.
 //! - `climb REPORT MARKER` tries once to leave a root that is no more than the process's.
+//! - `everything REPORT TARGET` tries all probes of a target until it is killed ([`probes`]).
 //! - `change REPORT` tries once to change every file that is mounted, a device or a stream of its own.
+
+mod by_machine;
+mod by_process;
+pub(crate) mod probes;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -21,6 +26,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, setxattr, utime
 use rustix::process::{chdir, chroot, fchdir};
 
 use crate::mountinfo;
+use probes::{Attack, PROBES, Target};
 
 /// The flag that makes of this binary the hostile program.
 pub(crate) const FLAG: &str = "--hostile";
@@ -45,6 +51,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             watch(&mut report, |pid, report| read(pid, [argument, variable], report))
         }
         ("climb", [marker]) => climb(marker, &mut report),
+        ("everything", [target]) => everything(&Target::from_argument(target)?, &mut report),
         ("change", []) => change_all(&mut report),
         _ => anyhow::bail!("no attack {attack}"),
     }
@@ -108,6 +115,37 @@ fn read(pid: u32, secrets: [&str; 2], report: &mut Report) -> anyhow::Result<()>
     Ok(())
 }
 
+/// How often processes are looked for between two looks at the machine.
+const PROCESS_ROUNDS: usize = 2000;
+
+/// Tries every probe of the target, for ever. A line says that one is tried, and each that it has hit.
+fn everything(target: &Target, report: &mut Report) -> anyhow::Result<()> {
+    let own = std::process::id();
+    let chosen =
+        || PROBES.iter().filter(|probe| target.probes.iter().any(|name| name == probe.name));
+    report.line("attacking")?;
+    // The machine is looked at again once it has been: by then a container is about to be entered.
+    loop {
+        for probe in chosen() {
+            let Attack::Machine(attack) = probe.attack else { continue };
+            report.outcome(probe.name, &attack(target))?;
+        }
+        for _ in 0..PROCESS_ROUNDS {
+            // Somebody renames /proc, so that it is not there now and then.
+            let Ok(last) = last_pid() else { continue };
+            for pid in last.saturating_sub(16).max(1)..=last + 2 {
+                if pid == own || !Path::new(&format!("/proc/{pid}/stat")).exists() {
+                    continue;
+                }
+                for probe in chosen() {
+                    let Attack::Process(attack) = probe.attack else { continue };
+                    report.outcome(probe.name, &attack(target, pid))?;
+                }
+            }
+        }
+    }
+}
+
 /// Takes a directory as its root while it is outside of that, and climbs (chroot(2), "Notes").
 fn climb(marker: &str, report: &mut Report) -> anyhow::Result<()> {
     let outside = File::open("/")?;
@@ -159,12 +197,18 @@ fn change(path: &Path) -> Vec<(&'static str, std::io::Result<()>)> {
 struct Report {
     file: File,
     seen: BTreeSet<u32>,
+    /// The probes that were tried.
+    tried: BTreeSet<&'static str>,
 }
 
 impl Report {
     fn open(path: &str) -> anyhow::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { file: file.with_context(|| path.to_owned())?, seen: BTreeSet::new() })
+        Ok(Self {
+            file: file.with_context(|| path.to_owned())?,
+            seen: BTreeSet::new(),
+            tried: BTreeSet::new(),
+        })
     }
 
     fn line(&mut self, line: &str) -> anyhow::Result<()> {
@@ -174,5 +218,13 @@ impl Report {
     /// A process whose links can be read: without one the attack shows nothing.
     fn seen(&mut self, pid: u32) -> anyhow::Result<()> {
         if self.seen.insert(pid) { self.line(&format!("seen {pid}")) } else { Ok(()) }
+    }
+
+    /// What a probe has reached.
+    fn outcome(&mut self, probe: &'static str, reached: &[String]) -> anyhow::Result<()> {
+        if self.tried.insert(probe) {
+            self.line(&format!("tried {probe}"))?;
+        }
+        reached.iter().try_for_each(|what| self.line(&format!("hit {probe}: {what}")))
     }
 }
