@@ -61,18 +61,23 @@ fn json_is_one_line(container: &mut Container) -> Test {
     Ok(())
 }
 
+/// The error, which may come after warnings.
+fn last_record(output: &crate::command::Output) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(output.log.lines().last().unwrap_or_default())?)
+}
+
 /// What a program can read of a failure without understanding the text.
 fn details_of_a_failure(container: &mut Container) -> Test {
     let path = container.file("log.json");
     container.mount(json!({ "destination": "/bin/sh", "type": "tmpfs", "source": "tmpfs" }));
     let flags = ["--log", &path, "--log-format", "json"];
-    let record: Value = serde_json::from_str(&fail_with(container, &flags)?.log)?;
+    let record = last_record(&fail_with(container, &flags)?)?;
     same!(record["stage"], "mounts");
     same!(record["pointers"], json!(["/mounts/7"]));
     same!((&record["call"], &record["errno"]), (&json!("move_mount"), &json!(22)));
     container.set("/mounts/7/source", json!("/no/such/source"));
     container.set("/mounts/7/options", json!(["bind"]));
-    let record: Value = serde_json::from_str(&fail_with(container, &flags)?.log)?;
+    let record = last_record(&fail_with(container, &flags)?)?;
     same!(record["pointers"], json!(["/mounts/7"]));
     same!((&record["call"], &record["errno"]), (&json!("open_tree"), &json!(2)));
     ensure!(record.get("stage").is_none(), "of init, which was not there yet: {record}");
@@ -84,7 +89,7 @@ fn details_of_a_wrong_config(container: &mut Container) -> Test {
     container.set("/process/cwd", json!("relative"));
     container.set("/linux/rootfsPropagation", json!("sideways"));
     let output = fail_with(container, &["--log", &path, "--log-format", "json"])?;
-    let record: Value = serde_json::from_str(&output.log)?;
+    let record = last_record(&output)?;
     same!(record["pointers"], json!(["/process/cwd", "/linux/rootfsPropagation"]));
     Ok(())
 }
