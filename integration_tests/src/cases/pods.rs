@@ -1,6 +1,7 @@
 //! Containers in the pid namespace of another: a maker makes them, and init is born when that is done.
 
 use std::fs;
+use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use super::hooks::shell;
 use super::terminal::with_socket;
 use super::{Test, cases, same};
+use crate::command::{wait, wait_until};
 use crate::config;
 use crate::container::Container;
 
@@ -171,11 +173,24 @@ fn read_only_root(container: &mut Container) -> Test {
     })
 }
 
-/// The maker has ended, and been waited for, when the container is there.
+/// The maker has ended, and been waited for, when the program runs.
 fn what_it_makes_is_gone(container: &mut Container) -> Test {
     beside(container, &[], |container, _| {
-        container.start_idle()?;
-        same!(container.pids()?, [container.pid()?]);
-        container.delete_force()
+        container.script("sleep 100");
+        container.save()?;
+        let mut run = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+        run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut runtime = run.spawn()?;
+        let runs = || Ok(container.state().is_ok_and(|state| state["status"] == "running"));
+        wait_until("it runs", runs)?;
+        let mut children = String::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", runtime.id()))? {
+            children += &fs::read_to_string(thread?.path().join("children"))?;
+        }
+        let init = container.pid()?.to_string();
+        container.delete_force()?;
+        wait(&mut runtime)?;
+        same!(children.split_whitespace().collect::<Vec<_>>(), [init]);
+        Ok(())
     })
 }
