@@ -110,6 +110,19 @@ impl Container {
         Ok(fs::write(self.directory.join("config.json"), self.config.to_string())?)
     }
 
+    /// Does `test` beside another container that idles, with the config that `prepare` gives it.
+    pub(crate) fn beside<T>(
+        &mut self,
+        prepare: impl FnOnce(&mut Self),
+        test: impl FnOnce(&mut Self, &Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut other = Self::new(&self.runtime, &format!("{}-other", self.id))?;
+        prepare(&mut other);
+        let tested = other.start_idle().and_then(|()| test(self, &other));
+        other.finish()?;
+        tested
+    }
+
     /// Runs the program of the config in a new container, in the foreground.
     pub(crate) fn run(&self) -> anyhow::Result<Output> {
         self.run_with(&[])

@@ -65,34 +65,40 @@ fn number(directory: &Path, name: &str) -> Option<i64> {
     }
 }
 
+/// Limits that have been changed, and what they were.
+#[derive(Debug, Default)]
+pub(crate) struct Changed(Vec<(PathBuf, Option<String>)>);
+
 /// Does all of `writes`, each in its directory; where one is refused those before it are undone.
 ///
 /// # Errors
 /// The one that was refused, or [`Error::NotPutBack`] where something could not be undone.
 pub(crate) fn all_or_none<'a>(
     writes: impl IntoIterator<Item = (&'a Write, &'a Path)>,
-) -> Result<(), Error> {
-    let mut done = Vec::new();
+) -> Result<Changed, Error> {
+    let mut changed = Changed::default();
     for (write, directory) in writes {
         let old = old_value(write, directory);
         match files::set(write, directory) {
-            Ok(()) => done.push((directory.join(&write.file), old)),
-            Err(refused) => return Err(put_back(done, refused)),
+            Ok(()) => changed.0.push((directory.join(&write.file), old)),
+            Err(refused) => return Err(changed.put_back(refused)),
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
-/// Undoes writes, the last first. The error that remains.
-fn put_back(done: Vec<(PathBuf, Option<String>)>, refused: Error) -> Error {
-    let mut error = refused;
-    for (path, old) in done.into_iter().rev() {
-        let is_back = old.is_some_and(|old| files::write(&path, &old).is_ok());
-        if !is_back {
-            error = Error::NotPutBack { path, refused: Box::new(error) };
+impl Changed {
+    /// Undoes the changes, the last first, since `refused`. The error that remains.
+    pub(crate) fn put_back(self, refused: Error) -> Error {
+        let mut error = refused;
+        for (path, old) in self.0.into_iter().rev() {
+            let is_back = old.is_some_and(|old| files::write(&path, &old).is_ok());
+            if !is_back {
+                error = Error::NotPutBack { path, refused: Box::new(error) };
+            }
         }
+        error
     }
-    error
 }
 
 /// What has to be written to have the present value again.

@@ -14,7 +14,7 @@ pub(crate) type RuntimeEnd = Channel<Reply, Event>;
 /// From init (or an exec process) to the runtime. Each but `Failed` waits for a [`Reply`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// The message carries a connection to the bus: systemd is to make the cgroup around its maker.
+    /// The message carries a connection to the bus: systemd is to make the cgroup around whoever has made that.
     Cgroup,
     /// All namespaces exist: network devices may move in, and the runtime's hooks may run.
     NamespacesReady,

@@ -52,8 +52,10 @@ pub struct Console {
 pub enum Resources {
     /// A file.
     File(PathBuf),
-    /// The text itself.
-    Text(Vec<u8>),
+    /// Standard input.
+    StandardInput,
+    /// The value itself.
+    Given(serde_json::Value),
 }
 
 /// `update`.

@@ -102,8 +102,7 @@ impl AsFd for Expected {
 
 impl Expected {
     /// The pid of the joiner itself.
-    #[must_use]
-    pub const fn pid(&self) -> i32 {
+    pub(crate) const fn pid(&self) -> i32 {
         self.pid
     }
 

@@ -28,6 +28,17 @@ pub enum Coming {
     Joiner(Expected),
 }
 
+impl Coming {
+    /// The pid of the process that was spawned.
+    #[must_use]
+    pub const fn pid(&self) -> i32 {
+        match self {
+            Self::Init(child) => child.pid,
+            Self::Joiner(expected) => expected.pid(),
+        }
+    }
+}
+
 /// What the new process is.
 #[derive(Debug)]
 pub enum Newborn {

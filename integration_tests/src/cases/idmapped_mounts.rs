@@ -68,18 +68,14 @@ fn as_the_user_namespace(container: &mut Container) -> Test {
 }
 
 fn as_a_joined_user_namespace(container: &mut Container) -> Test {
-    let mut other = Container::new(&container.runtime, &format!("{}-other", container.id))?;
-    config::add_user_namespace(&mut other.config);
-    other.start_idle()?;
-    let joined = (|| {
+    let prepare = |other: &mut Container| config::add_user_namespace(&mut other.config);
+    container.beside(prepare, |container, other| {
         let path = format!("/proc/{}/ns/user", other.pid()?);
         config::namespace(&mut container.config, "user", Some(&path));
         bind(container, &["bind", "idmap"], &[])?;
         same!(owner(container)?, ["3", "4"]);
         Ok(())
-    })();
-    other.finish()?;
-    joined
+    })
 }
 
 fn without_a_user_namespace(container: &mut Container) -> Test {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rustix::mount::{
-    MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
+    MountFlags, UnmountFlags, mount, mount_bind_recursive, mount_remount, unmount,
 };
 use serde_json::json;
 
@@ -35,13 +35,13 @@ const LIFT: &str = r"
     umount -l /mnt/sub 2>/dev/null && echo uncovered
     cat /mnt/sub/file";
 
-/// A tmpfs of the host that forbids all that can be forbidden, with another one over its `sub`.
-struct Volume<'a>(&'a Path);
+/// What is mounted on the host, until it is dropped.
+struct Mounted<'a>(&'a Path);
 
-impl<'a> Volume<'a> {
-    fn new(place: &'a Path) -> anyhow::Result<Self> {
-        let filesystem = || mount("tmpfs", place, "tmpfs", MountFlags::empty(), c"mode=755");
-        filesystem()?;
+impl<'a> Mounted<'a> {
+    /// A tmpfs that forbids all that can be forbidden, with another one over its `sub`.
+    fn volume(place: &'a Path) -> anyhow::Result<Self> {
+        mount("tmpfs", place, "tmpfs", MountFlags::empty(), c"mode=755")?;
         let volume = Self(place);
         let sub = place.join("sub");
         fs::create_dir(&sub)?;
@@ -51,9 +51,17 @@ impl<'a> Volume<'a> {
         mount_remount(place, MountFlags::BIND | LOCKED, c"")?;
         Ok(volume)
     }
+
+    /// The directory itself, with `flags`.
+    fn bound(place: &'a Path, flags: MountFlags) -> anyhow::Result<Self> {
+        mount_bind_recursive(place, place)?;
+        let bound = Self(place);
+        mount_remount(place, MountFlags::BIND | flags, c"")?;
+        Ok(bound)
+    }
 }
 
-impl Drop for Volume<'_> {
+impl Drop for Mounted<'_> {
     fn drop(&mut self) {
         let _ = unmount(self.0, UnmountFlags::DETACH);
     }
@@ -62,7 +70,7 @@ impl Drop for Volume<'_> {
 /// Binds such a volume on /mnt, and looks at what root of the container can lift.
 fn stays_locked(container: &mut Container, options: &[&str]) -> Test {
     let place = container.victim.clone();
-    let _volume = Volume::new(&place)?;
+    let _volume = Mounted::volume(&place)?;
     container.mount(json!({ "destination": "/mnt", "source": place, "options": options }));
     config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN"]);
     let output = container.run_script(LIFT)?.success()?;
@@ -82,16 +90,12 @@ fn volume_by_another_propagation(container: &mut Container) -> Test {
 }
 
 fn volume_in_a_joined_user_namespace(container: &mut Container) -> Test {
-    let mut other = Container::new(&container.runtime, &format!("{}-other", container.id))?;
-    config::add_user_namespace(&mut other.config);
-    other.start_idle()?;
-    let joined = (|| {
+    let prepare = |other: &mut Container| config::add_user_namespace(&mut other.config);
+    container.beside(prepare, |container, other| {
         let path = format!("/proc/{}/ns/user", other.pid()?);
         config::namespace(&mut container.config, "user", Some(&path));
         stays_locked(container, &["rbind"])
-    })();
-    other.finish()?;
-    joined
+    })
 }
 
 /// The mount namespace is there already, and what comes into it is locked nevertheless.
@@ -108,39 +112,29 @@ fn volume_in_a_joined_mount_namespace(container: &mut Container) -> Test {
 /// Mapped ids change nothing of the locks.
 fn volume_that_is_mapped(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
+    config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN"]);
     let place = container.victim.clone();
-    mount_bind(&place, &place)?;
-    let locked = (|| {
-        mount_remount(&place, MountFlags::BIND | LOCKED, c"")?;
-        container
-            .mount(json!({ "destination": "/mnt", "source": place, "options": ["bind", "idmap"] }));
-        config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN"]);
-        let output = container.run_script(&LIFT.replace("cat /mnt/sub/file", "true"))?.success()?;
-        same!(output.lines(), [""; 0]);
-        Ok(())
-    })();
-    unmount(&place, UnmountFlags::DETACH)?;
-    locked
+    let _mounted = Mounted::bound(&place, LOCKED)?;
+    container
+        .mount(json!({ "destination": "/mnt", "source": place, "options": ["bind", "idmap"] }));
+    let output = container.run_script(&LIFT.replace("cat /mnt/sub/file", "true"))?.success()?;
+    same!(output.lines(), [""; 0]);
+    Ok(())
 }
 
 fn root_filesystem(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
-    container.set("/root/readonly", json!(false));
     config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN"]);
+    container.set("/root/readonly", json!(false));
     let root = container.rootfs();
-    mount_bind_recursive(&root, &root)?;
-    let locked = (|| {
-        mount_remount(&root, MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV, c"")?;
-        let script = "
-            mount -o remount,bind,suid,nodev / 2>/dev/null && echo suid
-            mount -o remount,bind,nosuid,dev / 2>/dev/null && echo dev
-            mount -o remount,bind,nosuid,nodev / || echo it cannot try";
-        let output = container.run_script(script)?.success()?;
-        same!(output.lines(), [""; 0]);
-        Ok(())
-    })();
-    unmount(&root, UnmountFlags::DETACH)?;
-    locked
+    let _mounted = Mounted::bound(&root, MountFlags::NOSUID | MountFlags::NODEV)?;
+    let script = "
+        mount -o remount,bind,suid,nodev / 2>/dev/null && echo suid
+        mount -o remount,bind,nosuid,dev / 2>/dev/null && echo dev
+        mount -o remount,bind,nosuid,nodev / || echo it cannot try";
+    let output = container.run_script(script)?.success()?;
+    same!(output.lines(), [""; 0]);
+    Ok(())
 }
 
 /// Without `rbind` the mount below would be left out, and show what it covers: refused, as mount(2) refuses it
@@ -148,7 +142,7 @@ fn root_filesystem(container: &mut Container) -> Test {
 fn one_of_two_mounts_on_each_other(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
     let place = container.victim.clone();
-    let _volume = Volume::new(&place)?;
+    let _volume = Mounted::volume(&place)?;
     container.mount(json!({ "destination": "/mnt", "source": place, "options": ["bind"] }));
     container.create_refused(&["/mnt", "rbind"])
 }

@@ -25,20 +25,19 @@ fn beside(
     more: &[(&str, &str)],
     test: impl FnOnce(&mut Container, &Container) -> Test,
 ) -> Test {
-    let mut other = Container::new(&container.runtime, &format!("{}-other", container.id))?;
-    if more.iter().any(|(kind, _)| *kind == "user") {
-        config::add_user_namespace(&mut other.config);
-    }
-    other.start_idle()?;
-    let tested = (|| {
+    let with_user = more.iter().any(|(kind, _)| *kind == "user");
+    let prepare = |other: &mut Container| {
+        if with_user {
+            config::add_user_namespace(&mut other.config);
+        }
+    };
+    container.beside(prepare, |container, other| {
         for (kind, file) in [("pid", "pid")].iter().chain(more) {
             let path = format!("/proc/{}/ns/{file}", other.pid()?);
             config::namespace(&mut container.config, kind, Some(&path));
         }
-        test(container, &other)
-    })();
-    other.finish()?;
-    tested
+        test(container, other)
+    })
 }
 
 /// The procfs is that of the namespace: each sees the other, and no process of the host.

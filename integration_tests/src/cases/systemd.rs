@@ -24,14 +24,13 @@ cases!("systemd":
     a_unit_that_exists_is_refused, an_annotation_is_a_property, a_denied_annotation_is_refused,
     paths_that_are_no_unit_are_refused, a_user_namespace, the_hosts_cgroups_are_shown, no_bus, a_silent_bus,
     a_bus_that_closes, a_killed_create, a_slice_in_a_slice, cruns_flag, in_a_pod,
-    updated_limits_survive_a_reload,
 );
 
 /// How long a command may take that meets a bus which does not answer.
 const BOUND: Duration = Duration::from_secs(18);
 
 /// Skips the test where there is no systemd, or not cgroup v2 alone.
-fn need_systemd(container: &mut Container) -> Test {
+pub(super) fn need_systemd(container: &mut Container) -> Test {
     // sd_booted(3).
     if !Path::new("/run/systemd/system").is_dir() {
         return Err(Skip("no systemd here".to_owned()).into());
@@ -43,7 +42,7 @@ fn need_systemd(container: &mut Container) -> Test {
     Ok(())
 }
 
-fn unit(container: &Container) -> String {
+pub(super) fn unit(container: &Container) -> String {
     format!("test-{}.scope", container.id)
 }
 
@@ -52,14 +51,14 @@ fn directory(container: &Container) -> PathBuf {
     Path::new(CGROUPS).join("system.slice").join(unit(container))
 }
 
-fn read(container: &Container, file: &str) -> anyhow::Result<String> {
+pub(super) fn read(container: &Container, file: &str) -> anyhow::Result<String> {
     let path = directory(container).join(file);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(text.trim().to_owned())
 }
 
 /// Over the bus, as systemd's own socket does not know a process of another pid namespace.
-fn systemctl(args: &[&str]) -> anyhow::Result<String> {
+pub(super) fn systemctl(args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("systemctl")
         .env("SYSTEMCTL_FORCE_BUS", "1")
         .args(args)
@@ -71,7 +70,7 @@ fn systemctl(args: &[&str]) -> anyhow::Result<String> {
 }
 
 /// A property of the container's unit.
-fn property(container: &Container, name: &str) -> anyhow::Result<String> {
+pub(super) fn property(container: &Container, name: &str) -> anyhow::Result<String> {
     systemctl(&["show", "--property", name, "--value", &unit(container)])
 }
 
@@ -99,7 +98,7 @@ fn start(container: &mut Container, script: &str) -> Test {
     Ok(())
 }
 
-fn start_idle(container: &mut Container) -> Test {
+pub(super) fn start_idle(container: &mut Container) -> Test {
     start(container, "exec sleep 100")
 }
 
@@ -135,7 +134,7 @@ fn without_a_path_the_slice_is_systems(container: &mut Container) -> Test {
     Ok(())
 }
 
-fn set_limits(container: &mut Container) {
+pub(super) fn set_limits(container: &mut Container) {
     container.set(
         "/linux/resources",
         json!({
@@ -202,38 +201,20 @@ fn limits_and_devices_survive_a_reload(container: &mut Container) -> Test {
     Ok(())
 }
 
-/// systemd writes what it knows anew, so it knows of the change.
-fn updated_limits_survive_a_reload(container: &mut Container) -> Test {
-    need_systemd(container)?;
-    set_limits(container);
-    start_idle(container)?;
-    let flags = ["update", "--pids-limit", "33", "--memory", "128m", &container.id];
-    container.runtime(&flags)?.success()?;
-    systemctl(&["daemon-reload"])?;
-    systemctl(&["set-property", "--runtime", &unit(container), "CPUWeight=77"])?;
-    same!(
-        (read(container, "pids.max")?.as_str(), property(container, "TasksMax")?.as_str()),
-        ("33", "33")
-    );
-    same!(read(container, "memory.max")?, "134217728");
-    Ok(())
-}
-
 /// The joiner is in the scope before it clones init, and so its maker.
 fn in_a_pod(container: &mut Container) -> Test {
     need_systemd(container)?;
-    let mut other = Container::new(&container.runtime, &format!("{}-other", container.id))?;
-    other.start_idle()?;
-    let joined = (|| {
-        let path = format!("/proc/{}/ns/pid", other.pid()?);
-        crate::config::namespace(&mut container.config, "pid", Some(&path));
-        start_idle(container)?;
-        same!(read(container, "cgroup.procs")?, container.pid()?.to_string());
-        container.delete_force()?;
-        no_unit(container)
-    })();
-    other.finish()?;
-    joined
+    container.beside(
+        |_| {},
+        |container, other| {
+            let path = format!("/proc/{}/ns/pid", other.pid()?);
+            crate::config::namespace(&mut container.config, "pid", Some(&path));
+            start_idle(container)?;
+            same!(read(container, "cgroup.procs")?, container.pid()?.to_string());
+            container.delete_force()?;
+            no_unit(container)
+        },
+    )
 }
 
 fn limits_are_in_effect(container: &mut Container) -> Test {

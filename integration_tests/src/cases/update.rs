@@ -1,20 +1,21 @@
 //! `update`: other limits for a container that is there.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::cgroups::{need, read};
-use super::{Test, cases, same};
-use crate::command::Output;
+use super::{Test, cases, same, systemd};
+use crate::command::{Output, called_by};
 use crate::container::Container;
 
 cases!("update":
     by_flags, by_a_file, by_standard_input, sizes_with_units, memory_and_swap, no_limit_of_memory,
     period_and_quota, what_is_not_mentioned_stays, devices_stay, one_refused_leaves_all,
     huge_pages, created_and_paused, stopped, unknown_container, wrong_values, memory_in_use,
-    what_it_limits, nothing_at_all,
+    what_it_limits, nothing_at_all, with_systemd, without_a_bus,
 );
 
 fn update(container: &Container, flags: &[&str]) -> anyhow::Result<Output> {
@@ -317,5 +318,45 @@ fn nothing_at_all(container: &mut Container) -> Test {
     container.start_idle()?;
     update(container, &[])?.success()?;
     update_to(container, json!({}))?.success()?;
+    Ok(())
+}
+
+/// systemd writes what it knows anew, so it knows of the change.
+fn with_systemd(container: &mut Container) -> Test {
+    systemd::need_systemd(container)?;
+    systemd::set_limits(container);
+    systemd::start_idle(container)?;
+    let flags = ["update", "--pids-limit", "33", "--memory", "128m", &container.id];
+    container.runtime(&flags)?.success()?;
+    systemd::systemctl(&["daemon-reload"])?;
+    systemd::systemctl(&["set-property", "--runtime", &systemd::unit(container), "CPUWeight=77"])?;
+    same!(
+        (
+            systemd::read(container, "pids.max")?.as_str(),
+            systemd::property(container, "TasksMax")?.as_str()
+        ),
+        ("33", "33")
+    );
+    same!(systemd::read(container, "memory.max")?, "134217728");
+    Ok(())
+}
+
+/// What systemd does not hear of does not stay in the files either.
+fn without_a_bus(container: &mut Container) -> Test {
+    systemd::need_systemd(container)?;
+    systemd::set_limits(container);
+    systemd::start_idle(container)?;
+    let limits = |container: &Container| {
+        ["pids.max", "memory.max"].map(|name| systemd::read(container, name).ok())
+    };
+    let before = limits(container);
+    let update =
+        container.command(&["update", "--pids-limit", "33", "--memory", "128m", &container.id]);
+    let mut covering = Command::new("unshare");
+    let script = "mount --bind /dev/null /run/dbus/system_bus_socket && exec \"$@\"";
+    covering.args(["--mount", "sh", "-c", script, "sh"]);
+    let output = container.finish_command(called_by(covering, &update), Stdio::null())?;
+    output.fails(1, &["system_bus_socket"])?;
+    same!(limits(container), before);
     Ok(())
 }

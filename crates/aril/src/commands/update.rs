@@ -1,17 +1,13 @@
 //! `update`.
 
-use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use libcontainer::Context;
 use libcontainer::request::{self, Resources};
 use serde_json::{Map, Value};
 
 use crate::arguments::{CpuFlags, MemoryFlags, Update};
-
-/// The most that is read from standard input, in bytes.
-const LARGEST: u64 = 16 << 20;
 
 /// Changes the limits.
 pub(crate) fn run(context: &Context, update: Update) -> anyhow::Result<()> {
@@ -23,21 +19,11 @@ pub(crate) fn run(context: &Context, update: Update) -> anyhow::Result<()> {
         }
     }
     let resources = match &update.resources {
-        Some(path) if path == Path::new("-") => Resources::Text(standard_input()?),
+        Some(path) if path == Path::new("-") => Resources::StandardInput,
         Some(path) => Resources::File(path.clone()),
-        None => Resources::Text(Value::from(of_flags(&update)).to_string().into_bytes()),
+        None => Resources::Given(of_flags(&update).into()),
     };
     Ok(libcontainer::update(context, &request::Update { id: update.id, resources })?)
-}
-
-fn standard_input() -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes);
-    read.context("read the resources from standard input")?;
-    if bytes.len() as u64 > LARGEST {
-        bail!("standard input has more than {LARGEST} bytes, which no resources need");
-    }
-    Ok(bytes)
 }
 
 /// The flags as `linux.resources`. Zero and nothing stand for what stays as it is.

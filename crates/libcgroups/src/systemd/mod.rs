@@ -48,6 +48,17 @@ impl Manager {
         Conversation::begin(connection, socket)
     }
 
+    /// Has systemd change what the unit has of these limits.
+    fn tell(&self, limits: &Limits) -> Result<(), Error> {
+        let properties = of_limits(limits);
+        if properties.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<_> = properties.iter().map(|one| (one.name(), one.value.encode())).collect();
+        let told = self.converse()?.set(&self.scope.unit, &all)?;
+        told.map_err(|refusal| refused(&self.scope.unit, "change", refusal))
+    }
+
     /// Has systemd stop the unit, and forget it. One that is gone is fine.
     fn stop(&self) -> Result<(), Error> {
         let Scope { unit, .. } = &self.scope;
@@ -158,17 +169,8 @@ impl CgroupManager for Manager {
 
     /// systemd is told, too: it writes what it knows anew (systemctl daemon-reload).
     fn update(&self, limits: &Limits) -> Result<(), Error> {
-        self.files.update(limits)?;
-        let properties = of_limits(limits);
-        if properties.is_empty() {
-            return Ok(());
-        }
-        let mut systemd = self.converse()?;
-        let all: Vec<_> = properties.iter().map(|one| (one.name(), one.value.encode())).collect();
-        match systemd.set(&self.scope.unit, &all)? {
-            Ok(()) => Ok(()),
-            Err(refusal) => Err(refused(&self.scope.unit, "change", refusal)),
-        }
+        let changed = self.files.change(limits)?;
+        self.tell(limits).map_err(|refused| changed.put_back(refused))
     }
 
     fn present(&self) -> Present {

@@ -108,7 +108,7 @@ impl CgroupManager for Manager {
             .iter()
             .map(|write| Ok((write, self.place(write.hierarchy)?)))
             .collect::<Result<_, Error>>()?;
-        all_or_none(places)
+        all_or_none(places).map(|_| ())
     }
 
     fn present(&self) -> Present {

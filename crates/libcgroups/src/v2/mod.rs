@@ -12,7 +12,7 @@ use crate::limits::Hierarchy;
 use crate::location::UnifiedLocation;
 use crate::making::Making;
 use crate::processes::KILL;
-use crate::update::all_or_none;
+use crate::update::{Changed, all_or_none};
 use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Present, Taker, files, walk};
 
 /// How long freezing may take.
@@ -59,6 +59,12 @@ impl Manager {
         enable_controllers(mount_point, directory)
     }
 
+    /// Sets limits in the place of others, all or none, so that they can be put back.
+    pub(crate) fn change(&self, limits: &Limits) -> Result<Changed, Error> {
+        let Some(directory) = self.directory() else { return Ok(Changed::default()) };
+        all_or_none(limits.writes().iter().map(|write| (write, directory)))
+    }
+
     fn set_frozen(&self, frozen: bool) -> Result<(), Error> {
         let Some(directory) = self.directory() else { return Err(Error::NoHierarchy("freezer")) };
         let file = directory.join("cgroup.freeze");
@@ -93,8 +99,7 @@ impl CgroupManager for Manager {
     }
 
     fn update(&self, limits: &Limits) -> Result<(), Error> {
-        let Some(directory) = self.directory() else { return Ok(()) };
-        all_or_none(limits.writes().iter().map(|write| (write, directory)))
+        self.change(limits).map(|_| ())
     }
 
     fn present(&self) -> Present {

@@ -18,6 +18,7 @@ use super::root::Root;
 use super::session::{
     enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session, run_on,
 };
+use super::terminal::Pty;
 use super::{execute, hand_over, open_terminal, prepare, take_streams, take_terminal};
 use crate::plan::Joining;
 use crate::protocol::{Event, Failure, InitEnd, Stage};
@@ -60,7 +61,9 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
     let master = {
         let root = container_root(exec.root.as_ref()).at(Stage::Rootfs)?;
         let pty = open_terminal(Some(&exec.plan.process), &root, false).at(Stage::Terminal)?;
-        take_streams(Some(&exec.plan.process), pty, &root).at(Stage::Terminal)?
+        let (master, slave) = pty.map(Pty::into_halves).unzip();
+        take_streams(Some(&exec.plan.process), slave, &root).at(Stage::Terminal)?;
+        master
     };
     let own = [exec.channel.as_fd()];
     let kept: Vec<_> = own.into_iter().chain(master.as_ref().map(OwnedFd::as_fd)).collect();

@@ -98,7 +98,8 @@ fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infalli
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
     let view = View { pid: own_pid(), procfs: &|| open_filesystem(c"proc") };
     let pty = make_container(init, &root, &view)?;
-    let master = take_streams(plan.process.as_ref(), pty, &root).at(Stage::Terminal)?;
+    let (master, slave) = pty.map(Pty::into_halves).unzip();
+    take_streams(plan.process.as_ref(), slave, &root).at(Stage::Terminal)?;
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     become_program(init, itself, &root)
 }
@@ -246,20 +247,16 @@ fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-/// Gives the program its standard streams: those of the terminal, whose master is left, or the
-/// runtime's.
+/// Gives the program its standard streams: the slave of its terminal, or the runtime's.
 fn take_streams(
     process: Option<&Process>,
-    pty: Option<Pty>,
+    slave: Option<OwnedFd>,
     root: &Root,
-) -> anyhow::Result<Option<OwnedFd>> {
-    let Some(process) = process else { return Ok(None) };
-    match pty {
-        Some(Pty { master, slave }) => {
-            terminal::become_streams(&slave, process.uid)?;
-            Ok(Some(master))
-        }
-        None => terminal::adopt_streams(root, process.uid).map(|()| None),
+) -> anyhow::Result<()> {
+    match (process, slave) {
+        (None, _) => Ok(()),
+        (Some(process), Some(slave)) => terminal::become_streams(&slave, process.uid),
+        (Some(process), None) => terminal::adopt_streams(root, process.uid),
     }
 }
 

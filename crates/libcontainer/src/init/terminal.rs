@@ -20,9 +20,9 @@ const DEVPTS_MAGIC: u64 = 0x1cd1;
 /// A pty pair.
 pub(crate) struct Pty {
     /// The side of whoever shows the terminal.
-    pub master: OwnedFd,
+    master: OwnedFd,
     /// The side of the program.
-    pub slave: OwnedFd,
+    slave: OwnedFd,
 }
 
 impl Pty {
@@ -46,6 +46,11 @@ impl Pty {
             tcsetwinsize(&slave, size).context("set the window size: TIOCSWINSZ")?;
         }
         Ok(Self { master, slave })
+    }
+
+    /// The master and the slave.
+    pub(crate) fn into_halves(self) -> (OwnedFd, OwnedFd) {
+        (self.master, self.slave)
     }
 
     /// Binds the terminal on /dev/console, never through a link (CVE-2026-88264).

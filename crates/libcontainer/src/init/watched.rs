@@ -19,10 +19,10 @@ use rustix::io::Errno;
 use super::failure::{At as _, from_nix};
 use super::root::Root;
 use super::session::{leave_callers_keyring, new_session};
-use super::terminal::{self, Pty};
+use super::terminal::Pty;
 use super::{
     Init, View, ask_for_devices_and_hooks, attach_root, become_program, hand_over, make_container,
-    namespaces, own_pid,
+    namespaces, own_pid, take_streams,
 };
 use crate::mount::open_filesystem;
 use crate::protocol::{Failure, Stage, Wish, Word};
@@ -73,13 +73,8 @@ fn make(init: &mut Init<'_>, root: &Root, maker: &MakersEnd) -> Result<(), Failu
     ask_for_devices_and_hooks(init.plan, &init.channel).at(Stage::Hooks)?;
     let procfs = || ask_for_procfs(maker);
     let pty = make_container(init, root, &View { pid, procfs: &procfs })?;
-    let slave = match pty {
-        None => None,
-        Some(Pty { master, slave }) => {
-            hand_over(Some(master), &init.channel).at(Stage::Terminal)?;
-            Some(slave)
-        }
-    };
+    let (master, slave) = pty.map(Pty::into_halves).unzip();
+    hand_over(master, &init.channel).at(Stage::Terminal)?;
     let given: Vec<_> = [mounts.as_fd(), root.as_fd()]
         .into_iter()
         .chain(slave.as_ref().map(OwnedFd::as_fd))
@@ -125,7 +120,7 @@ fn be_born(
     drop(inits);
     let slave = enter(container).at(Stage::Pivot)?;
     let root = Root::own().at(Stage::Rootfs)?;
-    take_streams(init, slave, &root).at(Stage::Terminal)?;
+    take_streams(init.plan.process.as_ref(), slave, &root).at(Stage::Terminal)?;
     become_program(init, itself, &root)
 }
 
@@ -161,12 +156,4 @@ fn answer_with_procfs(inits: &InitsEnd) -> anyhow::Result<()> {
         }
     };
     sent.context("the maker is gone")
-}
-
-fn take_streams(init: &Init<'_>, slave: Option<OwnedFd>, root: &Root) -> anyhow::Result<()> {
-    match (&init.plan.process, slave) {
-        (None, _) => Ok(()),
-        (Some(process), Some(slave)) => terminal::become_streams(&slave, process.uid),
-        (Some(process), None) => terminal::adopt_streams(root, process.uid),
-    }
 }

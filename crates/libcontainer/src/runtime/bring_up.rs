@@ -152,19 +152,16 @@ fn apply<'a>(
     drop(start);
     drop(init_end);
     let line = Line { channel: runtime_end, signals };
-    let mut making = Making { plan, state };
+    let mut making = Making { plan, state, first: coming.pid() };
     let mut events = protocol::conversation(plan);
     let children = match coming {
         Coming::Init(process) => Children { process, maker: None },
         Coming::Joiner(expected) => {
-            let asks = events.first() == Some(&Event::Cgroup);
-            if asks {
-                events.remove(0);
-                let made = serve::make_cgroup_of_joiner(&expected, &line, pending, &mut making);
-                if let Err(failed) = made {
-                    expected.abandon();
-                    return Err(failed);
-                }
+            // What is first is the joiner's, so that what it clones is in its cgroup.
+            let first = events.extract_if(.., |event| *event == Event::Cgroup).collect();
+            if let Err(failed) = serve::serve(first, &line, pending, Some(&mut making)) {
+                expected.abandon();
+                return Err(failed);
             }
             serve::children(expected, &line)?
         }
@@ -173,7 +170,7 @@ fn apply<'a>(
     pending.own_children(children);
     // Before init goes on, so that it holds from the first moment of the program.
     oom_score::adjust(plan.process.as_ref(), pid)?;
-    let master = serve::serve(events, &line, pending, Some(making))?;
+    let master = serve::serve(events, &line, pending, Some(&mut making))?;
     pending.finish_maker()?;
     // Ready: from now on the state names the process, for `start`, `kill` and `delete`.
     state.init = Some(InitProcess::of(pid)?);

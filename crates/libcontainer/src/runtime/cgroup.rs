@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use libcgroups::{Bearer, Taker};
 
 use super::pending::Pending;
+use super::serve::Making;
 use crate::plan::Plan;
 use crate::request::Context;
 use crate::state::{State, is_living};
@@ -45,26 +46,18 @@ pub(crate) fn make(
     Ok(manager.apply_devices(&plan.device_access)?)
 }
 
-/// The first process of a container: init, or the joiner that clones it.
-pub(crate) struct First {
-    /// Its pid.
-    pub pid: i32,
-    /// The connection to the bus that it has made.
-    pub bus: OwnedFd,
-}
-
-/// Has systemd make the unit around the first process, and takes its cgroup.
+/// Has systemd make the unit around the first process, which has made the connection `bus`, and takes its cgroup.
 pub(crate) fn make_around(
-    first: First,
     pending: &mut Pending,
-    plan: &Plan,
-    state: &mut State,
+    making: &mut Making<'_>,
+    bus: OwnedFd,
 ) -> anyhow::Result<()> {
+    let plan = making.plan;
     let scope = plan.cgroup.unit().context("the container has no unit")?;
-    scope.start(first.bus, &plan.limits, &plan.unit_properties)?;
+    scope.start(bus, &plan.limits, &plan.unit_properties)?;
     // What the path says of the unit's cgroup is true only if the process is in it. Before it is taken: a
     // cgroup there without it is another's.
-    let inside = libcgroups::manager(&plan.cgroup).pids()?.contains(&first.pid);
+    let inside = libcgroups::manager(&plan.cgroup).pids()?.contains(&making.first);
     ensure!(inside, "systemd has made the container's unit elsewhere than linux.cgroupsPath says");
-    make(pending, plan, state, None)
+    make(pending, plan, making.state, None)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use libnamespaces::{Children, Expected, MovedDevices};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::cgroup::{self, First};
+use super::cgroup;
 use super::pending::Pending;
 use crate::error::Property;
 use crate::hooks::{self, Setting};
@@ -21,6 +21,8 @@ pub(crate) struct Making<'a> {
     pub plan: &'a Plan,
     /// What hooks are told, and what becomes known of it on the way.
     pub state: &'a mut State,
+    /// The pid of its first process: init, or the joiner that clones it.
+    pub first: i32,
 }
 
 /// What is said with init or an exec process, unless a signal comes that asks the runtime to end: a
@@ -84,27 +86,7 @@ pub(crate) fn children(expected: Expected, line: &Line<'_>) -> anyhow::Result<Ch
     })
 }
 
-/// Has the cgroup made of a joiner, whose first word asks for it: what it clones is then in it.
-///
-/// # Errors
-/// What the joiner or systemd failed of, or the signal that came.
-pub(crate) fn make_cgroup_of_joiner(
-    joiner: &Expected,
-    line: &Line<'_>,
-    pending: &mut Pending,
-    making: &mut Making<'_>,
-) -> anyhow::Result<()> {
-    let (event, mut descriptors) = line.next(pending)?;
-    if event != Event::Cgroup {
-        bail!("the joiner sent {event:?} where Cgroup was due; this is a defect of aril");
-    }
-    let bus = descriptors.pop().context("the joiner sent no connection")?;
-    let first = First { pid: joiner.pid(), bus };
-    cgroup::make_around(first, pending, making.plan, making.state)?;
-    line.say(Reply::Proceed)
-}
-
-/// Serves `events`, in their order, up to and including `Ready`, which is left unanswered. The
+/// Serves `events`, in their order; `Ready`, the last of a whole conversation, is left unanswered. The
 /// master of the terminal, if there is one.
 ///
 /// # Errors
@@ -113,7 +95,7 @@ pub(crate) fn serve(
     events: Vec<Event>,
     line: &Line<'_>,
     pending: &mut Pending,
-    mut making: Option<Making<'_>>,
+    mut making: Option<&mut Making<'_>>,
 ) -> anyhow::Result<Option<OwnedFd>> {
     let mut master = None;
     for expected in events {
@@ -124,8 +106,7 @@ pub(crate) fn serve(
         match (event, &mut making) {
             (Event::Cgroup, Some(making)) => {
                 let bus = descriptors.pop().context("init sent no connection")?;
-                let first = First { pid: pending.child()?.pid, bus };
-                cgroup::make_around(first, pending, making.plan, making.state)?;
+                cgroup::make_around(pending, making, bus)?;
             }
             (Event::NamespacesReady, Some(making)) => {
                 move_network_devices(making.plan, pending)?;
@@ -150,7 +131,7 @@ fn move_network_devices(plan: &Plan, pending: &mut Pending) -> anyhow::Result<()
 }
 
 fn run_hooks(making: &Making<'_>, pid: i32, signals: &Signals) -> anyhow::Result<()> {
-    let Making { plan, state } = making;
+    let Making { plan, state, .. } = making;
     let document = state.hook_document(Status::Creating, pid);
     let (directory, signals) = (Some(plan.bundle.as_path()), Some(signals));
     let setting = Setting { state: &document, directory, signals, confine: None };

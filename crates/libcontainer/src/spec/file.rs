@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use rustix::fs::OFlags;
 
 /// The most that is read, in bytes: the largest configs that engines write have some hundred thousand,
@@ -20,12 +20,25 @@ const LARGEST: u64 = 16 << 20;
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let context = || format!("read {}", path.display());
     let (file, length) = open(path).with_context(context)?;
-    // With room for all of it one read(2) gets it, and another says that this was all.
+    read_all(file, length).with_context(context)
+}
+
+/// Reads standard input, whatever it is, to its end.
+///
+/// # Errors
+/// It cannot be read, or has too many bytes.
+pub(super) fn read_standard_input() -> anyhow::Result<Vec<u8>> {
+    read_all(std::io::stdin().lock(), 0).context("read standard input")
+}
+
+/// With room for all of it, if `length` says how much that is, one read(2) gets it, and another says that this was all.
+fn read_all(from: impl std::io::Read, length: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length.min(LARGEST) as usize + 1);
-    file.take(LARGEST + 1).read_to_end(&mut bytes).with_context(context)?;
-    if bytes.len() as u64 > LARGEST {
-        bail!("read {}: it has more than {LARGEST} bytes, which no config needs", path.display());
-    }
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= LARGEST,
+        "it has more than {LARGEST} bytes, which no config needs"
+    );
     Ok(bytes)
 }
 

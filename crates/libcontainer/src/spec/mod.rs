@@ -94,16 +94,18 @@ pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
 /// # Errors
 /// Like [`load`].
 pub fn load_resources(resources: &Resources) -> Result<Loaded<LinuxResources>> {
-    let text = "the resources".as_ref();
-    let (bytes, path) = match resources {
-        Resources::File(path) => (file::read(path)?, path.as_path()),
-        Resources::Text(bytes) => (bytes.clone(), text),
+    let json = |bytes: Vec<u8>, name| {
+        serde_json::from_slice(&bytes).with_context(|| format!("{name} is not JSON"))
     };
-    let given: serde_json::Value = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{} is not JSON", path.display()))?;
+    let given = match resources {
+        Resources::File(path) => json(file::read(path)?, path.display().to_string())?,
+        Resources::StandardInput => {
+            json(file::read_standard_input()?, "standard input".to_owned())?
+        }
+        Resources::Given(value) => value.clone(),
+    };
     let config = json!({ "ociVersion": "1.0.0", "linux": { "resources": given } });
-    let Loaded { warnings, value, violations, removed } =
-        parse::<Spec>(config.to_string().as_bytes(), path)?;
+    let Loaded { warnings, value, violations, removed } = Reader::default().read::<Spec>(config)?;
     let resources = value.linux().as_ref().and_then(|linux| linux.resources().clone());
     Ok(Loaded { warnings, value: resources.unwrap_or_default(), violations, removed })
 }

@@ -268,9 +268,12 @@ impl Planner<'_> {
 
     /// A bind mount shows a filesystem as it is.
     fn refuse_parameters(&self, options: &Options, found: &mut Violations) {
-        // Podman leaves options of its own volumes in, which crun passes over.
-        let own = options.own.iter().filter(|(_, option)| !["copy", "nocopy"].contains(&&**option));
-        for (pointer, option) in own {
+        for (pointer, option) in &options.own {
+            // Podman leaves options of its own volumes in, which crun passes over.
+            if ["copy", "nocopy"].contains(&option.as_str()) {
+                found.warn(format!("{pointer} {option}: has no effect, it is Podman's own"));
+                continue;
+            }
             let rule = "bind mounts cannot have any filesystem-specific options applied";
             found.add(pointer, option, rule, "remove it");
         }
