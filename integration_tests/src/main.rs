@@ -6,7 +6,8 @@
 //! failure. Skips say why. The tests run in namespaces of their own, and the machine is compared
 //! before and after: that counts as tests, too. The last line is `N passed, N failed, N skipped`.
 //!
-//! `integration_tests --hostile ...` is the hostile program that some tests run in a container.
+//! `integration_tests --hostile ...` is the hostile program that some tests run in a container, `--threads` one that
+//! loses its first thread.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
 mod arguments;
@@ -24,6 +25,7 @@ mod removal;
 mod runtime;
 mod skip;
 mod suite;
+mod threads;
 mod view;
 
 use std::process::ExitCode;
@@ -41,10 +43,13 @@ use suite::{Case, Totals};
 
 fn main() -> ExitCode {
     let own: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, rest @ ..] = &own[..]
-        && flag == hostile::FLAG
-    {
-        return hostile::run(rest).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
+    let program = match own.split_first() {
+        Some((flag, rest)) if flag == hostile::FLAG => Some(hostile::run(rest)),
+        Some((flag, rest)) if flag == threads::FLAG => Some(threads::run(rest)),
+        _ => None,
+    };
+    if let Some(ended) = program {
+        return ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
     }
     let role = Role::own();
     match run(role, &Arguments::parse()) {

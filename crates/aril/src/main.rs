@@ -32,7 +32,10 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let details = error.downcast_ref().map(libcontainer::Error::details);
-            log::error(&log::plain(&format!("{error:#}")), &details.unwrap_or_default());
+            log::error(
+                &libcontainer::wording::plain(&format!("{error:#}")),
+                &details.unwrap_or_default(),
+            );
             failed(is_exec)
         }
     }

@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::location::Way;
-use crate::{Error, Location, files, systemd};
+use crate::{Error, Location, files, systemd, walk};
 
 /// What a process needs to start its life in a cgroup: the way into each hierarchy, open.
 #[derive(Debug, Default)]
@@ -53,6 +53,24 @@ impl Entry {
         self.at_clone.as_ref().map(|directory| directory.as_fd())
     }
 
+    /// Leads to the v2 cgroup in which `process` is now instead, at or below `location`: a cgroup that gives
+    /// controllers to those below takes no processes (cgroups(7), "no internal processes"). Whether it is there.
+    ///
+    /// # Errors
+    /// The cgroups cannot be gone through.
+    pub fn follow(&mut self, location: &Location, process: i32) -> Result<bool, Error> {
+        let mut ways = location.ways_in().into_iter();
+        let top = ways.find_map(|way| match way {
+            Way::AtClone(directory) => Some(directory),
+            Way::ByItself(_) | Way::ByTheRuntime(_) => None,
+        });
+        let Some(top) = top else { return Ok(false) };
+        let found = walk::find(&top, process)?;
+        let is_there = found.is_some();
+        self.at_clone = found.or(self.at_clone.take());
+        Ok(is_there)
+    }
+
     /// In the process itself, before it does anything else: the connection to the bus, with which the
     /// runtime has the cgroup made around this process, where it has.
     ///
@@ -76,7 +94,7 @@ impl Entry {
     pub fn enter(&self) -> Result<(), Errno> {
         for procs in &self.by_itself {
             // Zero is the writer.
-            rustix::io::write(procs, b"0")?;
+            retry_on_intr(|| rustix::io::write(procs, b"0"))?;
         }
         Ok(())
     }

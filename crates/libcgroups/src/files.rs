@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, open};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::limits::Write;
 use crate::{Error, walk};
@@ -26,6 +26,14 @@ pub(crate) fn read(path: &Path) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The counter `oom_kill` of a file that has a line for each (v2 `memory.events`, v1 `memory.oom_control`, Linux
+/// 4.13); zero where it cannot be read.
+pub(crate) fn oom_kills(file: &Path) -> u64 {
+    let text = read(file).unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
 /// A handle for clone3(2) and bpf(2).
 pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -37,10 +45,10 @@ pub(crate) fn open_to_write(path: &Path) -> Result<OwnedFd, Error> {
     open(path, TO_WRITE, Mode::empty()).map_err(Error::call("open", path))
 }
 
-/// Writes `value` with one write(2).
+/// Writes `value` with one write(2), once more where that is interrupted.
 pub(crate) fn write(path: &Path, value: &str) -> Result<(), Errno> {
-    let file = open(path, TO_WRITE, Mode::empty())?;
-    rustix::io::write(file, value.as_bytes())?;
+    let file = retry_on_intr(|| open(path, TO_WRITE, Mode::empty()))?;
+    retry_on_intr(|| rustix::io::write(&file, value.as_bytes()))?;
     Ok(())
 }
 

@@ -41,6 +41,8 @@ pub trait CgroupManager: std::fmt::Debug {
     fn update(&self, limits: &Limits) -> Result<(), Error>;
     /// What it has now.
     fn present(&self) -> Present;
+    /// How many of its processes the kernel has killed for want of memory; zero where that cannot be known.
+    fn oom_kills(&self) -> u64;
     /// Sets which devices may be used.
     ///
     /// # Errors

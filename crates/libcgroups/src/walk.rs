@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::Error;
 
@@ -121,15 +121,32 @@ fn visit(
 pub(crate) fn pids(top: &Path) -> Result<Vec<i32>, Error> {
     let mut pids = Vec::new();
     visit(top, |cgroup| {
-        let text = match read(cgroup, c"cgroup.procs") {
-            // Gone meanwhile; or a threaded one, which lists its processes above.
-            Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => String::new(),
-            text => text?,
-        };
-        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        pids.extend(processes(cgroup)?);
         Ok(())
     })?;
     Ok(pids)
+}
+
+/// The cgroup in which `process` is, if that is `top` or below it.
+pub(crate) fn find(top: &Path, process: i32) -> Result<Option<OwnedFd>, Error> {
+    let mut found = None;
+    visit(top, |cgroup| {
+        if processes(cgroup)?.contains(&process) {
+            found = Some(rustix::io::fcntl_dupfd_cloexec(cgroup, 0)?);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The processes in `cgroup` itself.
+fn processes(cgroup: BorrowedFd<'_>) -> Result<Vec<i32>, Errno> {
+    let text = match read(cgroup, c"cgroup.procs") {
+        // Gone meanwhile; or a threaded one, which lists its processes above.
+        Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => String::new(),
+        text => text?,
+    };
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 /// Writes `value` to the file `name` of `top` and of every cgroup below it, whatever one of them
@@ -138,7 +155,7 @@ pub(crate) fn write(top: &Path, name: &CStr, value: &str) -> Result<(), Error> {
     visit(top, |cgroup| {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let _ = rustix::fs::openat(cgroup, name, flags, Mode::empty())
-            .and_then(|file| rustix::io::write(file, value.as_bytes()));
+            .and_then(|file| retry_on_intr(|| rustix::io::write(&file, value.as_bytes())));
         Ok(())
     })
 }

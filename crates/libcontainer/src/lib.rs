@@ -19,6 +19,7 @@ mod start_socket;
 mod state;
 mod verbs;
 mod wait;
+pub mod wording;
 
 pub use error::{Details, Error, ErrorKind, Result};
 pub use libviolation::{Class, Violation};

@@ -56,6 +56,9 @@ pub(crate) enum Word {
     Failed(i32),
 }
 
+/// How a failure begins that is not the runtime's own: runc's words, which engines match on.
+pub(crate) const NOT_STARTED: &str = "unable to start container process";
+
 /// Why init failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {
@@ -75,14 +78,14 @@ impl Failure {
     /// The error of whoever hears it, in runc's words, which engines match on.
     pub(crate) fn reported(self) -> Reported {
         let Self { stage, pointers, call, errno, text } = self;
-        let start = "unable to start container process";
         let text = match stage {
-            Stage::Program => format!("{start}: {text}"),
+            Stage::Program => format!("{NOT_STARTED}: {text}"),
             Stage::Mounts | Stage::Devices => {
-                format!("{start}: error during container init: {text}")
+                format!("{NOT_STARTED}: error during container init: {text}")
             }
             stage => {
-                format!("{start}: error during container init: {}: {text}", stage.describe())
+                let stage = stage.describe();
+                format!("{NOT_STARTED}: error during container init: {stage}: {text}")
             }
         };
         Reported { text, details: Details { stage: Some(stage.name()), pointers, call, errno } }

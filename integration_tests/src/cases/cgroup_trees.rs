@@ -18,6 +18,7 @@ use crate::view::{CGROUPS, Layout, layout};
 cases!("cgroup_trees":
     a_deep_tree_of_a_stopped_one, a_deep_tree_of_a_running_one, a_wide_tree,
     init_frozen_below_is_killed, init_frozen_below_is_deleted, what_stays_is_named,
+    exec_where_init_is_now,
 );
 
 /// The directory of the container's cgroup inside, in the hierarchy that can freeze.
@@ -136,4 +137,26 @@ fn what_stays_is_named(container: &mut Container) -> Test {
     same!(left, std::slice::from_ref(first));
     again?.success()?;
     container.nothing_left()
+}
+
+/// As systemd and container engines inside do it: all processes go one level down, so that the cgroup can give its
+/// controllers to others beside them. Then it takes no process any more.
+fn exec_where_init_is_now(container: &mut Container) -> Test {
+    let unified = if layout()? == Layout::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
+    crate::config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    container
+        .mount(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" }));
+    container.set("/root/readonly", json!(false));
+    container.start_script(&format!(
+        "cd {unified} && mkdir init && echo 1 > init/cgroup.procs && read first rest < cgroup.controllers
+         [ -z \"$first\" ] || echo +$first > cgroup.subtree_control && echo \"=$first\" > /made; sleep 100"
+    ))?;
+    if container.wait_for_file("rootfs/made")?.trim() == "=" {
+        return Err(Skip("no controller of the v2 hierarchy can be had here".to_owned()).into());
+    }
+    for _ in 0..2 {
+        let own = container.exec(&["grep", "^0:", "/proc/self/cgroup"])?.success()?;
+        ensure!(own.stdout.trim().ends_with("/init"), "{}", own.stdout);
+    }
+    Ok(())
 }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::process::Command;
 
-use super::{Test, cases};
+use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
 use crate::container::Container;
 
 cases!("kill":
     created, stopped, all, all_short, all_of_a_shared_pid_namespace, in_a_shared_pid_namespace,
-    in_a_joined_pid_namespace,
+    in_a_joined_pid_namespace, what_has_outlived_init,
 );
 
 fn created(container: &mut Container) -> Test {
@@ -82,4 +82,17 @@ fn in_a_joined_pid_namespace(container: &mut Container) -> Test {
     other.kill()?;
     other.wait()?;
     killed
+}
+
+/// As engines do it with a container that shares the host's pid namespace: what its first process has left behind is
+/// killed with it, also when that has ended.
+fn what_has_outlived_init(container: &mut Container) -> Test {
+    config::namespace(&mut container.config, "pid", None);
+    container.start_script("sleep 100 & sleep 100 & exit")?;
+    container.wait_for("stopped")?;
+    same!(container.pids()?.len(), 2);
+    container.verb("kill")?.fails(1, &["container not running"])?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    wait_until("all are dead", || Ok(container.pids()?.is_empty()))?;
+    container.runtime(&["kill", &container.id, "KILL"])?.fails(1, &["container not running"])
 }

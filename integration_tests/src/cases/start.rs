@@ -2,21 +2,27 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
 use serde_json::json;
 
+use super::hostile::add_hostile;
 use super::{Test, cases, same};
 use crate::command::{wait, wait_until};
 use crate::container::Container;
 use crate::skip::Skip;
+use crate::threads;
 
 cases!("start":
-    one_of_many_starts, who_says_nothing_starts_nothing,
+    one_of_many_starts, who_says_nothing_starts_nothing, a_program_that_the_kernel_does_not_execute,
+    a_program_that_is_gone, killed_before_the_program, killed_before_the_program_by_run, killed_before_the_program_by_exec,
+    one_thread_is_left,
 );
 
 /// Whoever comes first starts the container, and nobody else is told to have done it.
@@ -56,4 +62,138 @@ fn who_says_nothing_starts_nothing(container: &mut Container) -> Test {
     same!(container.state()?["status"], "created");
     container.verb("start")?.success()?;
     wait_until("the program runs", || Ok(fs::exists(&ran)?))
+}
+
+/// Creates a container, does `change` and starts it: what is on its standard error, and its exit code. This process
+/// has the container for a child meanwhile, as engines do.
+fn ends(
+    container: &Container,
+    change: impl FnOnce() -> Test,
+) -> anyhow::Result<(String, Option<i32>)> {
+    let words = container.directory.join("words");
+    container.save()?;
+    let bundle = container.bundle();
+    let mut create = container.command(&["create", "--bundle", &bundle, &container.id]);
+    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&words)?);
+    set_child_subreaper(Some(getpid()))?;
+    let ended = || {
+        ensure!(create.status()?.success(), "create: {}", fs::read_to_string(&words)?);
+        change()?;
+        let pid = Pid::from_raw(i32::try_from(container.pid()?)?).context("no pid")?;
+        container.verb("start")?.success()?;
+        let status = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)?.context("no status")?;
+        Ok((fs::read_to_string(&words)?, status.exit_status()))
+    };
+    let ended = ended();
+    set_child_subreaper(None)?;
+    ended
+}
+
+/// The program has started as far as engines can tell, and its words are where they look for them.
+fn a_program_that_the_kernel_does_not_execute(container: &mut Container) -> Test {
+    for (content, word) in [
+        (&b"echo no first line"[..], "exec format error"),
+        (b"\x7fELF\x09\x09\x09", "exec format error"),
+        (b"#!/no/such\n", "no such file or directory"),
+    ] {
+        let program = container.rootfs().join("bin/junk");
+        fs::write(&program, content)?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        container.set("/process/args", json!(["/bin/junk"]));
+        let (words, code) = ends(container, || Ok(()))?;
+        ensure!(words.contains("/bin/junk") && words.contains(word), "{words}");
+        same!(code, Some(255));
+        same!(container.state()?["status"], "stopped");
+        container.verb("delete")?.success()?;
+        // Whoever waits for the program hears of it.
+        container.run()?.fails(1, &["/bin/junk", word])?;
+        container.run_with(&["--detach"])?.fails(1, &["/bin/junk", word])?;
+        container.nothing_left()?;
+    }
+    Ok(())
+}
+
+fn a_program_that_is_gone(container: &mut Container) -> Test {
+    let program = container.rootfs().join("bin/mine");
+    fs::copy(container.rootfs().join("bin/busybox"), &program)?;
+    container.set("/process/args", json!(["/bin/mine", "true"]));
+    let (words, code) = ends(container, || Ok(fs::remove_file(&program)?))?;
+    ensure!(words.contains("/bin/mine") && words.contains("no such file or directory"), "{words}");
+    same!(code, Some(255));
+    Ok(())
+}
+
+/// Has a filter, in place before the last capabilities are dropped, kill whoever drops them.
+fn kill_at_capset(container: &mut Container) {
+    container.set("/process/noNewPrivileges", json!(false));
+    container.set(
+        "/linux/seccomp",
+        json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["capset"], "action": "SCMP_ACT_KILL_PROCESS" }],
+        }),
+    );
+}
+
+const KILLED: [&str; 2] = ["killed by signal 31 before its program was executed", "/linux/seccomp"];
+
+/// The socket of a process that dies closes as that of one that executes a program.
+fn killed_before_the_program(container: &mut Container) -> Test {
+    kill_at_capset(container);
+    // As engines do it: who reaps it is not done with it at once.
+    set_child_subreaper(Some(getpid()))?;
+    container.create()?.success()?;
+    let pid = Pid::from_raw(i32::try_from(container.pid()?)?).context("no pid")?;
+    let started = container.verb("start")?.fails(1, &KILLED);
+    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)?;
+    set_child_subreaper(None)?;
+    started?;
+    same!(container.state()?["status"], "stopped");
+    Ok(())
+}
+
+fn killed_before_the_program_by_run(container: &mut Container) -> Test {
+    kill_at_capset(container);
+    for flags in [&[][..], &["--detach"]] {
+        container.run_with(flags)?.fails(1, &KILLED)?;
+        container.nothing_left()?;
+    }
+    Ok(())
+}
+
+fn killed_before_the_program_by_exec(container: &mut Container) -> Test {
+    kill_at_capset(container);
+    container.create()?.success()?;
+    for flags in [&[][..], &["--detach"]] {
+        container.exec_with(flags, &["true"])?.fails(255, &KILLED)?;
+    }
+    Ok(())
+}
+
+/// A process whose first thread has ended is shown as a zombie, and lives as long as it has another.
+fn one_thread_is_left(container: &mut Container) -> Test {
+    add_hostile(container)?;
+    container.set("/process/args", json!(["/hostile", threads::FLAG, "/report/made"]));
+    container.set(
+        "/linux/seccomp",
+        json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["getpriority"], "action": "SCMP_ACT_KILL_THREAD" }],
+        }),
+    );
+    container.create()?.success()?;
+    container.verb("start")?.success()?;
+    container.wait_for_file("report/made")?;
+    let stat = format!("/proc/{}/stat", container.pid()?);
+    wait_until("the first thread ends", || Ok(fs::read_to_string(&stat)?.contains(") Z ")))?;
+    same!(container.state()?["status"], "running");
+    container.verb("delete")?.fails(1, &["not stopped: running"])?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
+    container.create()?.success()?;
+    container.verb("start")?.success()?;
+    container.wait_for_file("report/made")?;
+    container.delete_force()?;
+    container.nothing_left()
 }

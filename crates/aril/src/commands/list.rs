@@ -1,10 +1,10 @@
 //! `list`.
 
 use anyhow::bail;
+use libcontainer::wording::escaped;
 use libcontainer::{Context, StateDocument};
 
 use crate::arguments::List;
-use crate::log::escaped;
 
 /// The heads of the table's columns.
 const HEADS: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];

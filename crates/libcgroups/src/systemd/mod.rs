@@ -177,6 +177,10 @@ impl CgroupManager for Manager {
         self.files.present()
     }
 
+    fn oom_kills(&self) -> u64 {
+        self.files.oom_kills()
+    }
+
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
         self.files.apply_devices(access)
     }

@@ -116,6 +116,13 @@ impl CgroupManager for Manager {
         memory.unwrap_or_default().or(self.unified.present())
     }
 
+    fn oom_kills(&self) -> u64 {
+        match self.with("memory") {
+            Some(memory) => files::oom_kills(&memory.directory.join("memory.oom_control")),
+            None => self.unified.oom_kills(),
+        }
+    }
+
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
         match access {
             DeviceAccess::Legacy(writes) => self.write_all(writes),

@@ -106,6 +106,10 @@ impl CgroupManager for Manager {
         self.directory().map(Present::of_unified).unwrap_or_default()
     }
 
+    fn oom_kills(&self) -> u64 {
+        self.directory().map_or(0, |directory| files::oom_kills(&directory.join("memory.events")))
+    }
+
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
         let (Some(directory), DeviceAccess::Unified(program)) = (self.directory(), access) else {
             return Err(Error::NoHierarchy("devices"));

@@ -146,12 +146,16 @@ fn become_program(
     let_go_of_host(itself, root, kept, plan.preserve_fds).at(Stage::Program)?;
     let prepare = |process| Ok((process, prepare(process, &plan.confinement, root)?));
     let program = plan.process.as_ref().map(prepare).transpose()?;
+    let by_start = init.start.is_some();
     wait_for_start(init).at(Stage::Program)?;
     let (process, program) = program
         .context("process property must not be empty: this container was created without a program")
         .at(Stage::Program)?;
     start_container_hooks(plan, process, init.state).at(Stage::StartHooks)?;
-    execute(process, &plan.confinement, &program)
+    match execute(process, &plan.confinement, &program) {
+        Err(failure) if by_start && failure.stage == Stage::Program => program::refuse(&failure),
+        other => other,
+    }
 }
 
 /// Has systemd's cgroup made around this process, if it is to have one.

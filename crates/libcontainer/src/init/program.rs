@@ -5,15 +5,21 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::{Context as _, bail};
+use libsyscall::clone::exit_now;
 use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, stat};
 use rustix::io::Errno;
 
 use super::root::{Root, unresolved};
 use crate::error::Property;
 use crate::plan::Process;
+use crate::protocol::Failure;
+use crate::wording::{escaped, plain};
 
 /// The most of /etc/passwd that is read for a home directory, in bytes.
 const LARGEST_PASSWD: usize = 1 << 20;
+
+/// The exit code of a container whose program the kernel does not execute: runc's and crun's.
+const REFUSED: i32 = 255;
 
 /// What is to be executed.
 pub(super) struct Program {
@@ -124,6 +130,15 @@ pub(crate) fn execute(
             Err(errno).with_context(|| format!("exec: \"{shown}\"{}", hint(errno)))
         }
     }
+}
+
+/// Ends a container that `start` has started, and whose program the kernel does not execute. That is the program's
+/// failure: it is told where the program's words go, so that engines show it with them, and ends as one.
+pub(crate) fn refuse(failure: &Failure) -> ! {
+    let words = format!("aril: {}\n", escaped(&plain(&failure.text)));
+    // Whoever has closed it does not want to know.
+    let _ = rustix::io::write(rustix::stdio::stderr(), words.as_bytes());
+    exit_now(REFUSED)
 }
 
 /// What an errno of execve(2) usually means.

@@ -79,7 +79,7 @@ fn abandon(pending: Pending, state: &State, signals: &Signals, warn: fn(&str)) {
 pub(crate) fn bring_up<'a>(
     context: &Context,
     request: &request::Create,
-    prepared: &Prepared,
+    prepared: &'a Prepared,
     waits: Waits,
     signals: &'a Signals,
 ) -> Result<Waiting<'a>> {
@@ -122,7 +122,7 @@ struct Served<'a> {
 
 fn apply<'a>(
     pending: &mut Pending,
-    plan: &Plan,
+    plan: &'a Plan,
     state: &mut State,
     waits: Waits,
     signals: &'a Signals,
@@ -151,7 +151,7 @@ fn apply<'a>(
     drop(files);
     drop(start);
     drop(init_end);
-    let line = Line { channel: runtime_end, signals };
+    let line = Line { channel: runtime_end, signals, cgroup: &plan.cgroup };
     let mut making = Making { plan, state, first: coming.pid() };
     let mut events = protocol::conversation(plan);
     let children = match coming {

@@ -14,7 +14,7 @@ use crate::wait::{self, Signals};
 use crate::{Error, ErrorKind, Result};
 
 /// How long a killed process may take to die before that is an error.
-pub(super) const DEATH: Duration = Duration::from_secs(10);
+pub(crate) const DEATH: Duration = Duration::from_secs(10);
 
 /// Ends and removes the container, then runs its poststop hooks, whose failures are only warned
 /// about (runtime-spec, runtime.md, "Lifecycle", steps 12 and 13).
@@ -54,9 +54,11 @@ pub(crate) fn kill_all(state: &State) -> Result<Owner> {
         Owner::Own => libcgroups::manager(&state.cgroup).kill(),
         Owner::Unknown | Owner::Another => Ok(()),
     };
-    if let Some(init) = state.init
-        && let Ok(pidfd) = init.open()
-    {
+    let living = match state.init {
+        Some(init) => init.living()?.map(|pidfd| (init, pidfd)),
+        None => None,
+    };
+    if let Some((init, pidfd)) = living {
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
         kill_others()?;
         if !wait::until_readable(pidfd.as_fd(), Some(Instant::now() + DEATH)).context("poll")? {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use libcgroups::{Entry, Owner};
 use libnamespaces::{Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::oom_score;
 use super::pending::Pending;
@@ -26,7 +27,7 @@ use crate::{Error, ErrorKind, Result};
 /// The container has ended, what the machine refused, or the signal that came. Nothing is left
 /// behind.
 pub(crate) fn join<'a>(
-    plan: &Joining,
+    plan: &'a Joining,
     state: &State,
     request: &request::Exec,
     signals: &'a Signals,
@@ -39,7 +40,7 @@ pub(crate) fn join<'a>(
         let text = "exec failed: the container's cgroup is another container's by now";
         return Err(Error::new(ErrorKind::Status, text));
     }
-    let entry = Entry::open(&plan.cgroup)?;
+    let mut entry = Entry::open(&plan.cgroup)?;
     let kinds = plan.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
     let namespaces = NamespaceFiles::of_process(pidfd, kinds);
@@ -48,7 +49,16 @@ pub(crate) fn join<'a>(
     init::become_non_dumpable()?;
     // Before the fork, since the joiner may be born in the container's cgroup already.
     init::run_on(plan.process.affinity.initial, "initial")?;
-    let expected = match Joiner::fork(entry.at_clone()).map_err(anyhow::Error::new)? {
+    let forked = match Joiner::fork(entry.at_clone()) {
+        // The container manages its cgroup itself, as systemd does: its processes are below.
+        Err(error)
+            if error.errno() == Some(Errno::BUSY) && entry.follow(&plan.cgroup, target.pid)? =>
+        {
+            Joiner::fork(entry.at_clone())
+        }
+        forked => forked,
+    };
+    let expected = match forked.map_err(anyhow::Error::new)? {
         Forked::Runtime(expected) => expected,
         Forked::Joiner(joiner) => {
             let exec = Exec {
@@ -63,7 +73,7 @@ pub(crate) fn join<'a>(
     };
     // The process's end is its own now, or its death would not be heard.
     drop(init_end);
-    let line = Line { channel: runtime_end, signals };
+    let line = Line { channel: runtime_end, signals, cgroup: &plan.cgroup };
     let children = serve::children(expected, &line).context("exec failed")?;
     let pending = Pending::of_process(children.process);
     Ok(get_ready(plan, pending, line, request).context("exec failed")?)
@@ -71,7 +81,7 @@ pub(crate) fn join<'a>(
 
 /// Serves the process until it is ready; then its pid file says that there is one.
 fn get_ready<'a>(
-    plan: &Joining,
+    plan: &'a Joining,
     mut pending: Pending,
     line: Line<'a>,
     request: &request::Exec,
@@ -91,5 +101,5 @@ fn open_root(init: InitProcess) -> Result<OwnedFd> {
     let root = rustix::fs::open(&path, flags, Mode::empty())
         .with_context(|| format!("open the container's root {path}"))?;
     // The pid was init's all the time if it is now.
-    if init.is_alive() { Ok(root) } else { Err(Error::not_running()) }
+    if init.living()?.is_some() { Ok(root) } else { Err(Error::not_running()) }
 }

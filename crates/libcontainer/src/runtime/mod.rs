@@ -5,6 +5,7 @@ mod bring_up;
 pub(crate) mod callers_limits;
 mod cgroup;
 mod console;
+pub(crate) mod death;
 pub(crate) mod end;
 mod foreground;
 mod join;

@@ -39,6 +39,6 @@ impl Ready<'_> {
     /// Starts the program, and waits until it is executed.
     pub(crate) fn start(&self) -> anyhow::Result<()> {
         self.line.say(Reply::Start)?;
-        self.line.wait_for_program()
+        self.line.wait_for_program(self.pending.child()?)
     }
 }

@@ -2,17 +2,17 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use anyhow::{Context as _, anyhow, bail};
-use libnamespaces::{Children, Expected, MovedDevices};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use anyhow::{Context as _, bail};
+use libcgroups::Location;
+use libnamespaces::{Child, Children, Expected, MovedDevices};
 
-use super::cgroup;
 use super::pending::Pending;
+use super::{cgroup, death};
 use crate::error::Property;
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
 use crate::protocol::{Event, Reply, RuntimeEnd};
-use crate::state::{State, Status};
+use crate::state::{self, State, Status};
 use crate::wait::Signals;
 
 /// A container that is being made: only its init asks for network devices and hooks.
@@ -32,6 +32,8 @@ pub(crate) struct Line<'a> {
     pub channel: RuntimeEnd,
     /// The signals of whoever called.
     pub signals: &'a Signals,
+    /// The cgroup that it is in.
+    pub cgroup: &'a Location,
 }
 
 impl Line<'_> {
@@ -46,16 +48,23 @@ impl Line<'_> {
         match self.hear()? {
             Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
             Some(event) => Ok(event),
-            None => Err(death(pending)),
+            None => Err(death::before_ready(pending, self.cgroup)),
         }
     }
 
-    /// Waits for the program to be executed: then init's end of the channel closes with everything
+    /// Waits for the program of `child` to be executed: then its end of the channel closes with everything
     /// else that is close-on-exec.
     ///
     /// # Errors
-    /// What init failed of at the last moment.
-    pub(crate) fn wait_for_program(&self) -> anyhow::Result<()> {
+    /// What it failed of at the last moment, or how it died.
+    pub(crate) fn wait_for_program(&self, child: &Child) -> anyhow::Result<()> {
+        self.wait_for_silence()?;
+        let killed = state::child_killed_before_program(child.pid);
+        killed.map_or(Ok(()), |signal| Err(death::before_program(signal, self.cgroup)))
+    }
+
+    /// Waits until nothing more can be heard.
+    fn wait_for_silence(&self) -> anyhow::Result<()> {
         match self.hear()? {
             None => Ok(()),
             Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
@@ -81,7 +90,7 @@ pub(crate) fn children(expected: Expected, line: &Line<'_>) -> anyhow::Result<Ch
         return Err(interrupted);
     }
     expected.children().or_else(|lost| {
-        line.wait_for_program()?;
+        line.wait_for_silence()?;
         Err(lost.into())
     })
 }
@@ -137,25 +146,4 @@ fn run_hooks(making: &Making<'_>, pid: i32, signals: &Signals) -> anyhow::Result
     let setting = Setting { state: &document, directory, signals, confine: None };
     hooks::run(&plan.hooks.prestart, setting)?;
     hooks::run(&plan.hooks.create_runtime, setting)
-}
-
-/// How init died that did not say why, or its maker, without whom it ends.
-fn death(pending: &Pending) -> anyhow::Error {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let ended = |pidfd: &OwnedFd| waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten();
-    let maker = pending.maker().and_then(ended).filter(|status| status.exit_status() != Some(0));
-    let init = || pending.child().ok().and_then(|child| ended(&child.pidfd));
-    let how = match maker.or_else(init) {
-        Some(status) => match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => format!("ended with exit code {code}"),
-            (None, Some(9)) => {
-                "was killed by signal 9; is the memory limit (linux.resources.memory) \
-                 too low to start a process?"
-                    .to_owned()
-            }
-            (None, signal) => format!("was killed by signal {}", signal.unwrap_or(0)),
-        },
-        None => "ended".to_owned(),
-    };
-    anyhow!("unable to start container process: init {how} before it was ready")
 }

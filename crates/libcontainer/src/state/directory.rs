@@ -169,8 +169,13 @@ impl StateDirectory {
     }
 
     /// Whether the file `name` is there.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        rustix::fs::accessat(&self.fd, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+    pub(crate) fn has(&self, name: &str) -> anyhow::Result<bool> {
+        let exists = rustix::fs::Access::EXISTS;
+        match rustix::fs::accessat(&self.fd, name, exists, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno).with_context(|| format!("look for {name}")),
+        }
     }
 
     /// A path for bind(2) and connect(2) that is short whatever the directory's length.
@@ -241,7 +246,7 @@ pub(crate) fn load_to_change(context: &Context, id: &str) -> Result<(LockedDirec
         Ok(locked) => locked,
         Err(busy) => {
             let state = busy.load()?.ok_or_else(Error::not_found)?;
-            if state.status(&busy) == Status::Creating {
+            if state.status(&busy)? == Status::Creating {
                 let text = format!("container {id} is in the creating state: wait until it exists");
                 return Err(Error::new(ErrorKind::Status, text));
             }

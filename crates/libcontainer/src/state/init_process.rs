@@ -1,11 +1,20 @@
 //! A container's first process, named so that no other can be meant.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Instant;
 
 use anyhow::Context as _;
+use procfs::ProcError;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, wait};
+
+/// Of the flags of a process (proc_pid_stat(5), field 9; include/linux/sched.h): it is ending (PF_EXITING).
+const EXITING: u32 = 0x4;
+/// It was cloned, and has not executed a program since (PF_FORKNOEXEC).
+const FORKED_ONLY: u32 = 0x40;
 
 /// The container's first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,18 +34,64 @@ impl InitProcess {
         Ok(Self { pid, start_time: stat.starttime })
     }
 
-    /// Whether the process still runs (a zombie does not).
-    pub(crate) fn is_alive(self) -> bool {
-        stat(self.pid)
-            .is_ok_and(|stat| stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X'))
+    /// Its pidfd, if it lives: while any thread of it does. The one that it began with may have ended, and is
+    /// shown as a zombie then (proc_pid_stat(5), field 3), so that only the pidfd knows (pidfd_open(2)).
+    ///
+    /// # Errors
+    /// Whether it lives cannot be told. It is not dead for that.
+    pub(crate) fn living(self) -> anyhow::Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        // Opened first, then checked, so that it can only be this process's.
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            // The others say that it is a thread of another process by now.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno).with_context(|| format!("pidfd_open {pid}")),
+        };
+        let is_it = match stat(self.pid) {
+            Ok(stat) => stat.starttime == self.start_time,
+            Err(error) if is_gone(&error) => false,
+            Err(error) => return Err(error).with_context(|| format!("read /proc/{pid}/stat")),
+        };
+        let has_ended =
+            || wait::until_readable(pidfd.as_fd(), Some(Instant::now())).context("poll a pidfd");
+        Ok(if is_it && !has_ended()? { Some(pidfd) } else { None })
     }
 
-    /// Its pidfd: opened first, then checked, so that it can only be this process's.
+    /// The signal that killed it before it had executed a program, if one did. Nothing of a process that was reaped
+    /// already.
+    pub(crate) fn killed_before_program(self) -> Option<i32> {
+        let stat = stat(self.pid).ok().filter(|stat| stat.starttime == self.start_time);
+        signal_before_program(&stat?)
+    }
+
+    /// Its pidfd.
+    ///
+    /// # Errors
+    /// It lives no more, or [`InitProcess::living`].
     pub(crate) fn open(self) -> Result<OwnedFd> {
-        let pid = rustix::process::Pid::from_raw(self.pid).ok_or_else(Error::not_running)?;
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-            .map_err(|_| Error::not_running())?;
-        if self.is_alive() { Ok(pidfd) } else { Err(Error::not_running()) }
+        self.living()?.ok_or_else(Error::not_running)
+    }
+}
+
+/// The same of a child of this process.
+pub(crate) fn child_killed_before_program(pid: i32) -> Option<i32> {
+    signal_before_program(&stat(pid).ok()?)
+}
+
+/// What closes its end of a channel at execve(2), closes it at its death, too.
+fn signal_before_program(stat: &procfs::process::Stat) -> Option<i32> {
+    let is_ending = stat.flags & (EXITING | FORKED_ONLY) == EXITING | FORKED_ONLY;
+    let signal = stat.exit_code.map(|status| status & 0x7f).filter(|signal| *signal != 0);
+    if is_ending { signal } else { None }
+}
+
+/// A process can end between the opening of its file and the reading of it.
+fn is_gone(error: &ProcError) -> bool {
+    match error {
+        ProcError::NotFound(_) => true,
+        ProcError::Io(error, _) => error.raw_os_error() == Some(Errno::SRCH.raw_os_error()),
+        _ => false,
     }
 }
 
@@ -52,7 +107,8 @@ mod tests {
     #[test]
     fn a_process_is_named_by_pid_and_start_time() {
         let own = InitProcess::of(std::process::id() as i32).unwrap();
-        assert!(own.is_alive());
-        assert!(!InitProcess { start_time: own.start_time + 1, ..own }.is_alive());
+        assert!(own.living().unwrap().is_some());
+        let another = InitProcess { start_time: own.start_time + 1, ..own };
+        assert!(another.living().unwrap().is_none());
     }
 }

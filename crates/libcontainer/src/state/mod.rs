@@ -19,7 +19,7 @@ mod remains;
 pub(crate) use directory::{LockedDirectory, StateDirectory, load, load_to_change};
 use document::SpecState;
 pub use document::StateDocument;
-pub(crate) use init_process::InitProcess;
+pub(crate) use init_process::{InitProcess, child_killed_before_program};
 pub(crate) use own_cgroup::is_living;
 pub(crate) use remains::Remains;
 
@@ -154,15 +154,18 @@ impl State {
     }
 
     /// The status now.
-    pub(crate) fn status(&self, directory: &StateDirectory) -> Status {
-        let Some(init) = self.init else { return Status::Creating };
-        if !init.is_alive() {
-            return Status::Stopped;
+    ///
+    /// # Errors
+    /// It cannot be told. What cannot be read is no proof of anything.
+    pub(crate) fn status(&self, directory: &StateDirectory) -> anyhow::Result<Status> {
+        let Some(init) = self.init else { return Ok(Status::Creating) };
+        if init.living()?.is_none() {
+            return Ok(Status::Stopped);
         }
-        if libcgroups::manager(&self.cgroup).is_frozen().unwrap_or(false) {
-            return Status::Paused;
+        if libcgroups::manager(&self.cgroup).is_frozen()? {
+            return Ok(Status::Paused);
         }
-        if directory.has(START_SOCKET) { Status::Created } else { Status::Running }
+        Ok(if directory.has(START_SOCKET)? { Status::Created } else { Status::Running })
     }
 
     /// The state document of the spec for hooks, with the status the spec says.

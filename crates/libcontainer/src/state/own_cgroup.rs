@@ -1,13 +1,13 @@
 //! The cgroup that a state names, and whether it is the container's: its path may be another's by now.
 
-use libcgroups::{Bearer, CgroupManager, Error, Owner};
+use libcgroups::{Bearer, CgroupManager, Owner};
 
 use super::{State, StateDirectory, Status};
 use crate::{Context, ErrorKind};
 
 impl State {
     /// Whose the cgroup is: the container's own if it has its mark, or its living init.
-    pub(crate) fn cgroup_owner(&self) -> Result<Owner, Error> {
+    pub(crate) fn cgroup_owner(&self) -> anyhow::Result<Owner> {
         let manager = libcgroups::manager(&self.cgroup);
         let owner = match &self.mark {
             Some(mark) => manager.owner(mark)?,
@@ -19,14 +19,14 @@ impl State {
         // No other container comes into a cgroup that has a process. The pid was init's all the time
         // if it is now.
         let has_init = match self.init {
-            Some(init) => manager.pids()?.contains(&init.pid) && init.is_alive(),
+            Some(init) => manager.pids()?.contains(&init.pid) && init.living()?.is_some(),
             None => false,
         };
         Ok(if has_init { Owner::Own } else { owner })
     }
 
     /// The manager of the cgroup, if that is the container's own.
-    pub(crate) fn own_cgroup(&self) -> Result<Option<Box<dyn CgroupManager>>, Error> {
+    pub(crate) fn own_cgroup(&self) -> anyhow::Result<Option<Box<dyn CgroupManager>>> {
         let own = self.cgroup_owner()? == Owner::Own;
         Ok(own.then(|| libcgroups::manager(&self.cgroup)))
     }
@@ -61,7 +61,7 @@ pub(crate) fn is_living(context: &Context, bearer: &Bearer) -> crate::Result<boo
     if !state.mark.as_ref().is_some_and(|mark| mark.is_of(bearer)) {
         return Ok(false);
     }
-    Ok(match state.status(&directory) {
+    Ok(match state.status(&directory)? {
         Status::Stopped => false,
         Status::Creating => directory.try_lock()?.is_err(),
         Status::Created | Status::Running | Status::Paused => true,

@@ -15,7 +15,7 @@ pub fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
         return delete_by_force(context, id);
     }
     let (directory, state) = state::load_to_change(context, id)?;
-    match state.status(&directory) {
+    match state.status(&directory)? {
         Status::Stopped | Status::Created => destroy(directory, &state, None, context.warn),
         status => {
             let word = status.word();

@@ -1,46 +1,54 @@
 //! `kill`.
 
+use std::os::fd::AsFd as _;
+
+use libcgroups::CgroupManager;
 use rustix::io::Errno;
 
 use crate::request::Context;
-use crate::state::{self, State, Status};
+use crate::state::{self, InitProcess, State, Status};
 use crate::{Error, Result};
 
 const KILL: i32 = rustix::process::Signal::KILL.as_raw();
 
 /// Sends `signal` to the container's first process, or with `all` to every process of it
-/// (runtime-spec, runtime.md, "Kill").
+/// (runtime-spec, runtime.md, "Kill"). `SIGKILL` is for what has outlived the first process, too.
 ///
 /// # Errors
 /// No such container, or it does not run. With `all` a stopped container is fine.
 pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
     let (directory, state) = state::load(context, id)?;
-    let status = state.status(&directory);
+    let status = state.status(&directory)?;
     if all {
         return signal_all(&state, signal);
     }
-    let init = match (status, state.init) {
-        (Status::Created | Status::Running | Status::Paused, Some(init)) => init,
-        _ => return Err(Error::not_running()),
-    };
-    let pidfd = init.open()?;
     // Asked while init lives, which may be the proof.
     let own_cgroup = if signal == KILL { state.own_cgroup()? } else { None };
-    match libsyscall::signal::send(std::os::fd::AsFd::as_fd(&pidfd), signal) {
-        Ok(()) => {}
-        Err(Errno::SRCH) => return Err(Error::not_running()),
-        Err(errno) => {
-            return Err(anyhow::Error::new(errno)
-                .context(format!("signal {signal}: pidfd_send_signal"))
-                .into());
-        }
-    }
-    if signal != KILL {
-        return Ok(());
+    match (status, state.init) {
+        (Status::Created | Status::Running | Status::Paused, Some(init)) => send(init, signal)?,
+        (Status::Stopped, _) if has_processes(own_cgroup.as_deref())? => {}
+        _ => return Err(Error::not_running()),
     }
     // The others outlive init where it is not the first of its pid namespace, and a frozen process dies
     // when it is let go.
     own_cgroup.map_or(Ok(()), |cgroup| Ok(cgroup.kill()?))
+}
+
+fn send(init: InitProcess, signal: i32) -> Result<()> {
+    match libsyscall::signal::send(init.open()?.as_fd(), signal) {
+        Ok(()) => Ok(()),
+        Err(Errno::SRCH) => Err(Error::not_running()),
+        Err(errno) => Err(anyhow::Error::new(errno)
+            .context(format!("signal {signal}: pidfd_send_signal"))
+            .into()),
+    }
+}
+
+fn has_processes(cgroup: Option<&dyn CgroupManager>) -> Result<bool> {
+    Ok(match cgroup {
+        Some(cgroup) => !cgroup.pids()?.is_empty(),
+        None => false,
+    })
 }
 
 fn signal_all(state: &State, signal: i32) -> Result<()> {

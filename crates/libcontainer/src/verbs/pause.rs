@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 /// The container neither runs nor waits to be started.
 pub fn pause(context: &Context, id: &str) -> Result<()> {
     let (directory, state) = state::load_to_change(context, id)?;
-    match state.status(&directory) {
+    match state.status(&directory)? {
         Status::Running | Status::Created => Ok(state.require_own_cgroup()?.freeze()?),
         status => {
             let text = format!("container not running or created: {}", status.word());
@@ -25,7 +25,7 @@ pub fn pause(context: &Context, id: &str) -> Result<()> {
 /// It is not paused.
 pub fn resume(context: &Context, id: &str) -> Result<()> {
     let (directory, state) = state::load_to_change(context, id)?;
-    match state.status(&directory) {
+    match state.status(&directory)? {
         Status::Paused => Ok(state.require_own_cgroup()?.thaw()?),
         _ => Err(Error::new(ErrorKind::Status, "container not paused")),
     }

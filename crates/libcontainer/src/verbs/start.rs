@@ -1,22 +1,28 @@
 //! `start`.
 
-use anyhow::Context as _;
+use std::os::fd::AsFd as _;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow};
 
 use crate::protocol::{Event, Reply, Stage};
 use crate::request::Context;
-use crate::runtime::end::{destroy, poststart};
+use crate::runtime::death;
+use crate::runtime::end::{DEATH, destroy, poststart};
 use crate::start_socket::{already_running, connect};
-use crate::state::{self, START_SOCKET, State, Status};
-use crate::{Error, ErrorKind, Result};
+use crate::state::{self, InitProcess, START_SOCKET, State, Status};
+use crate::{Error, ErrorKind, Result, wait};
 
 /// Runs the program of a created container (runtime-spec, runtime.md, "Start").
 ///
 /// # Errors
-/// The container is not in the status `created`, has no `process`, or a hook or the program
-/// failed. After a failed hook the container is gone, as the spec's lifecycle says.
+/// The container is not in the status `created`, has no `process`, or it failed before its program was
+/// executed, and is dead then. After a failed hook it is gone, as the spec's lifecycle says. A program that the
+/// kernel does not execute is none: the container says why on its standard error, and ends.
 pub fn start(context: &Context, id: &str) -> Result<()> {
     let (directory, state) = state::load_to_change(context, id)?;
-    check(&state, state.status(&directory))?;
+    check(&state, state.status(&directory)?)?;
+    let init = state.init.ok_or_else(Error::not_running)?;
     let channel = connect(&directory)?;
     // Whoever removes the socket is the one that starts: there is no second start.
     if !directory.unlink(START_SOCKET)? {
@@ -24,15 +30,29 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
     }
     channel.send(&Reply::Start, &[]).context("init is gone")?;
     match channel.receive().context("hear from init")? {
-        None => poststart(context, directory, &state, None),
+        None => {
+            if let Some(signal) = init.killed_before_program() {
+                return Err(death::before_program(signal, &state.cgroup).into());
+            }
+            poststart(context, directory, &state, None)
+        }
         Some((Event::Failed(failure), _)) => {
             if failure.stage == Stage::StartHooks {
                 destroy(directory, &state, None, context.warn)?;
             }
+            wait_for_end(init)?;
             Err(anyhow::Error::new(failure.reported()).into())
         }
-        Some((event, _)) => Err(anyhow::anyhow!("init sent {event:?} when started").into()),
+        Some((event, _)) => Err(anyhow!("init sent {event:?} when started").into()),
     }
+}
+
+/// Whoever hears of the failure finds the container stopped.
+fn wait_for_end(init: InitProcess) -> anyhow::Result<()> {
+    if let Some(pidfd) = init.living()? {
+        wait::until_readable(pidfd.as_fd(), Some(Instant::now() + DEATH)).context("poll")?;
+    }
+    Ok(())
 }
 
 fn check(state: &State, status: Status) -> Result<()> {

@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 
+use crate::Result;
 use crate::request::Context;
 use crate::state::{self, StateDirectory, StateDocument};
-use crate::{Error, Result};
 
 /// The state of one container (runtime-spec, runtime.md, "Query State").
 ///
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// No such container.
 pub fn state(context: &Context, id: &str) -> Result<StateDocument> {
     let (directory, state) = state::load(context, id)?;
-    let mut document = StateDocument::new(&state, state.status(&directory));
+    let mut document = StateDocument::new(&state, state.status(&directory)?);
     name_owners(std::slice::from_mut(&mut document));
     Ok(document)
 }
@@ -30,12 +30,9 @@ pub fn list(context: &Context) -> Result<Vec<StateDocument>> {
     for entry in entries {
         let entry = entry.with_context(|| format!("read {}", context.root.display()))?;
         let id = entry.file_name().to_string_lossy().into_owned();
-        let loaded = StateDirectory::open(context, &id)
-            .and_then(|directory| Ok(directory.load()?.map(|state| (directory, state))));
+        let loaded = StateDirectory::open(context, &id).and_then(|directory| document(&directory));
         match loaded {
-            Ok(Some((directory, state))) => {
-                documents.push(StateDocument::new(&state, state.status(&directory)));
-            }
+            Ok(Some(document)) => documents.push(document),
             Ok(None) => {
                 (context.warn)(&format!("container {id}: no state; delete --force removes it"))
             }
@@ -47,6 +44,12 @@ pub fn list(context: &Context) -> Result<Vec<StateDocument>> {
     Ok(documents)
 }
 
+/// What is known of the container of a directory.
+fn document(directory: &StateDirectory) -> Result<Option<StateDocument>> {
+    let Some(state) = directory.load()? else { return Ok(None) };
+    Ok(Some(StateDocument::new(&state, state.status(directory)?)))
+}
+
 /// The pids of the container's processes, in the runtime's pid namespace.
 ///
 /// # Errors
@@ -54,7 +57,7 @@ pub fn list(context: &Context) -> Result<Vec<StateDocument>> {
 pub fn ps(context: &Context, id: &str) -> Result<Vec<i32>> {
     let (_, state) = state::load(context, id)?;
     let cgroup = state.own_cgroup()?;
-    cgroup.map_or_else(|| Ok(Vec::new()), |cgroup| cgroup.pids()).map_err(Error::from)
+    Ok(cgroup.map_or_else(|| Ok(Vec::new()), |cgroup| cgroup.pids())?)
 }
 
 /// Puts names for the uids in `owner`, where /etc/passwd has them.

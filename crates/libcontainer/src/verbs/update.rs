@@ -13,7 +13,7 @@ use crate::{Error, Result, plan, spec};
 pub fn update(context: &Context, request: &Update) -> Result<()> {
     let loaded = spec::load_resources(&request.resources)?;
     let (directory, state) = state::load_to_change(context, &request.id)?;
-    if !matches!(state.status(&directory), Status::Created | Status::Running | Status::Paused) {
+    if !matches!(state.status(&directory)?, Status::Created | Status::Running | Status::Paused) {
         return Err(Error::not_running());
     }
     let cgroup = state.require_own_cgroup()?;
