@@ -1,7 +1,7 @@
 //! Files and directories of a hierarchy.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -63,14 +63,17 @@ pub(crate) fn set(limit: &Write, directory: &Path) -> Result<(), Error> {
     })
 }
 
-/// Makes the cgroup `directory` with the ones above it. Whether it is new.
-pub(crate) fn make(directory: &Path) -> Result<bool, Error> {
+/// Makes the cgroup `directory`. Whether it is new. Those above it that are new are added to `parents`.
+pub(crate) fn make(directory: &Path, parents: &mut Vec<PathBuf>) -> Result<bool, Error> {
     match rustix::fs::mkdirat(CWD, directory, DIRECTORY_MODE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(Errno::NOENT) => {
             let parent = directory.parent().ok_or(Errno::NOENT);
-            make(parent.map_err(Error::call("mkdir", directory))?)?;
+            let parent = parent.map_err(Error::call("mkdir", directory))?;
+            if make(parent, parents)? {
+                parents.push(parent.to_owned());
+            }
             rustix::fs::mkdirat(CWD, directory, DIRECTORY_MODE)
                 .map_err(Error::call("mkdir", directory))?;
             Ok(true)

@@ -29,6 +29,7 @@ pub use error::Error;
 pub use layout::{Layout, MountLine};
 pub use limits::{Limits, Write};
 pub use location::{Directories, LegacyLocation, Location, UnifiedLocation};
+pub use making::Parents;
 pub use manager::CgroupManager;
 pub use mark::{Bearer, Mark, Owner, Taker};
 pub use resources::{plan_limits, plan_update};

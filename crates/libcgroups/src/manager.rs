@@ -4,17 +4,17 @@ use std::path::Path;
 
 use crate::mark::{self, Bearer, Mark, Owner, Taker};
 use crate::processes::signal_each;
-use crate::{DeviceAccess, Error, Limits, Present};
+use crate::{DeviceAccess, Error, Limits, Parents, Present};
 
 /// What a container's cgroup can be asked to do.
 pub trait CgroupManager: std::fmt::Debug {
     /// The directory that is marked, in the hierarchy whose processes are read and killed.
     fn home(&self) -> Option<&Path>;
-    /// Makes the cgroup in every hierarchy, or in none, and marks it as the taker's.
+    /// Makes the cgroup in every hierarchy, or in none, and marks it as the taker's. What was made above it.
     ///
     /// # Errors
     /// It exists and is in use, frozen or just being taken by another, or a system call failed.
-    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error>;
+    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<Parents, Error>;
     /// Whose mark it has, if it is there and has one.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod descriptors;
 mod escapes;
 mod everything;
 mod exec;
+mod faults;
 mod hook_failures;
 mod hooks;
 mod hostile;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Vec<Case> {
         escapes::CASES,
         everything::CASES,
         exec::CASES,
+        faults::CASES,
         hook_failures::CASES,
         hooks::CASES,
         hostile::CASES,

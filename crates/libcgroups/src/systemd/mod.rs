@@ -16,7 +16,7 @@ pub use properties::{Property, plan_properties};
 use properties::{Value, of_limits};
 pub use unit::{Bus, Scope};
 
-use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Present, Taker, v2};
+use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Parents, Present, Taker, v2};
 
 /// What systemd answers for a unit that is not there, or not any more.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
@@ -154,13 +154,13 @@ impl CgroupManager for Manager {
     }
 
     /// Takes the cgroup of the scope that has been started.
-    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error> {
+    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<Parents, Error> {
         let taken = mark.put(taker, self.directory(), true).and_then(|()| self.files.enable());
         if taken.is_err() {
             let _ = self.files.kill();
             let _ = self.stop();
         }
-        taken
+        taken.map(|()| Parents::default())
     }
 
     fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {

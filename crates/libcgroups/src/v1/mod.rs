@@ -10,7 +10,9 @@ use crate::location::{Directories, LegacyLocation};
 use crate::making::Making;
 use crate::processes::KILL;
 use crate::update::all_or_none;
-use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Present, Taker, files, v2, walk};
+use crate::{
+    CgroupManager, DeviceAccess, Error, Limits, Mark, Parents, Present, Taker, files, v2, walk,
+};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -87,14 +89,11 @@ impl CgroupManager for Manager {
         self.unified.directory().or_else(|| legacy.map(|one| one.directory.as_path()))
     }
 
-    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error> {
-        let Some(home) = self.home() else { return Ok(()) };
+    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<Parents, Error> {
+        let Some(home) = self.home() else { return Ok(Parents::default()) };
         let mut making = Making::of(home);
         let made = self.make_all(&mut making, taker, mark);
-        if made.is_err() {
-            making.undo(mark);
-        }
-        made
+        making.end(made, mark)
     }
 
     fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {

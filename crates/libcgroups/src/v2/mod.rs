@@ -13,7 +13,9 @@ use crate::location::UnifiedLocation;
 use crate::making::Making;
 use crate::processes::KILL;
 use crate::update::{Changed, all_or_none};
-use crate::{CgroupManager, DeviceAccess, Error, Limits, Mark, Present, Taker, files, walk};
+use crate::{
+    CgroupManager, DeviceAccess, Error, Limits, Mark, Parents, Present, Taker, files, walk,
+};
 
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
@@ -78,14 +80,11 @@ impl CgroupManager for Manager {
         self.directory()
     }
 
-    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<(), Error> {
-        let Some(home) = self.directory() else { return Ok(()) };
+    fn create(&self, taker: Taker<'_>, mark: &mut Mark) -> Result<Parents, Error> {
+        let Some(home) = self.directory() else { return Ok(Parents::default()) };
         let mut making = Making::of(home);
         let made = making.mark_home(taker, mark).and_then(|()| self.set_up(&making));
-        if made.is_err() {
-            making.undo(mark);
-        }
-        made
+        making.end(made, mark)
     }
 
     fn apply_limits(&self, limits: &Limits) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context as _, ensure};
 use libcgroups::{Bearer, Taker};
 
-use super::pending::Pending;
+use super::pending::{Cgroup, Pending};
 use super::serve::Making;
 use crate::plan::Plan;
 use crate::request::Context;
@@ -40,8 +40,9 @@ pub(crate) fn make(
 ) -> anyhow::Result<()> {
     let manager = libcgroups::manager(&plan.cgroup);
     let mark = state.mark.as_mut().context("the container has no mark")?;
-    manager.create(Taker { id: &plan.id, from }, mark)?;
-    pending.own_cgroup(libcgroups::manager(&plan.cgroup), mark.clone());
+    let parents = manager.create(Taker { id: &plan.id, from }, mark)?;
+    let cgroup = Cgroup { manager: libcgroups::manager(&plan.cgroup), mark: mark.clone(), parents };
+    pending.own_cgroup(cgroup);
     manager.apply_limits(&plan.limits)?;
     Ok(manager.apply_devices(&plan.device_access)?)
 }

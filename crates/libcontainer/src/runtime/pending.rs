@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use libcgroups::{CgroupManager, Mark, Owner};
+use libcgroups::{CgroupManager, Mark, Owner, Parents};
 use libnamespaces::{Child, Children, MovedDevices};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -14,11 +14,21 @@ use super::pid_file;
 use crate::state::LockedDirectory;
 use crate::wait;
 
+/// A cgroup that has been made.
+pub(crate) struct Cgroup {
+    /// Its manager.
+    pub manager: Box<dyn CgroupManager>,
+    /// It is owned as long as it has this mark.
+    pub mark: Mark,
+    /// What has been made above it.
+    pub parents: Parents,
+}
+
 /// Owns everything that is to go away if the verb fails. Dropping it undoes, in reverse order of
 /// making; [`Pending::keep_container`] and [`Pending::keep_process`] keep.
 pub(crate) struct Pending {
     directory: Option<LockedDirectory>,
-    cgroup: Option<(Box<dyn CgroupManager>, Mark)>,
+    cgroup: Option<Cgroup>,
     child: Option<Child>,
     maker: Option<OwnedFd>,
     network_devices: Option<MovedDevices>,
@@ -58,9 +68,9 @@ impl Pending {
         self.directory.as_ref().context("the state directory is gone")
     }
 
-    /// From now on also the cgroup of `manager`, as long as it has this mark.
-    pub(crate) fn own_cgroup(&mut self, manager: Box<dyn CgroupManager>, mark: Mark) {
-        self.cgroup = Some((manager, mark));
+    /// From now on also the cgroup.
+    pub(crate) fn own_cgroup(&mut self, cgroup: Cgroup) {
+        self.cgroup = Some(cgroup);
     }
 
     /// From now on also the processes.
@@ -146,16 +156,17 @@ impl Drop for Pending {
         }
         // The namespace lives on until they have left it.
         drop(self.network_devices.take());
-        if let Some((cgroup, mark)) = self.cgroup.take() {
-            match cgroup.owner(&mark) {
+        if let Some(Cgroup { manager, mark, parents }) = self.cgroup.take() {
+            match manager.owner(&mark) {
                 Ok(Owner::Own) => {
-                    let _ = cgroup.kill();
-                    let _ = cgroup.remove();
+                    let _ = manager.kill();
+                    let _ = manager.remove();
                 }
                 // Its home is gone: what is empty elsewhere is what was made.
-                Ok(Owner::Unknown) => drop(cgroup.remove_empty()),
+                Ok(Owner::Unknown) => drop(manager.remove_empty()),
                 Ok(Owner::Another) | Err(_) => {}
             }
+            parents.undo();
         }
         if let Some(path) = self.pid_file.take() {
             let _ = std::fs::remove_file(path);

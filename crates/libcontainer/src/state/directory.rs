@@ -69,7 +69,10 @@ impl StateDirectory {
             builder.create(&path)
         });
         match made {
-            Ok(()) => Self::open(context, id)?.lock(),
+            Ok(()) => Self::open(context, id).and_then(Self::lock).inspect_err(|_| {
+                // Nobody has it yet.
+                let _ = std::fs::remove_dir(&path);
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(Error::new(ErrorKind::AlreadyExists, "container with given ID already exists"))
             }
