@@ -189,7 +189,9 @@ impl Error {
 /// What an errno of a write to a cgroup file usually means.
 const fn write_hint(errno: Errno) -> &'static str {
     match errno {
-        Errno::NOENT => " (the controller is not available in this hierarchy)",
+        Errno::NOENT => {
+            " (the controller is not available in this hierarchy, or this kernel has no such control)"
+        }
         Errno::INVAL => " (the kernel does not take this value)",
         _ => "",
     }

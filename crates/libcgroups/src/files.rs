@@ -52,12 +52,31 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Makes a user the owner of a file; the group stays. One that is not there is fine.
+pub(crate) fn give_to(path: &Path, user: u32) -> Result<(), Error> {
+    let user = Some(rustix::fs::Uid::from_raw(user));
+    match rustix::fs::chown(path, user, None) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::call("chown", path)(errno)),
+    }
+}
+
+/// The file and the value of a limit: the other one where this kernel has only that.
+pub(crate) fn of_this_kernel<'a>(limit: &'a Write, directory: &Path) -> (&'a str, &'a str) {
+    let has = |name: &str| directory.join(name).exists();
+    match limit.instead.as_deref() {
+        Some(other) if !has(&limit.file) && has(&other.file) => (&other.file, &other.value),
+        _ => (&limit.file, &limit.value),
+    }
+}
+
 /// Writes a limit in the cgroup `directory`.
 pub(crate) fn set(limit: &Write, directory: &Path) -> Result<(), Error> {
-    let path = directory.join(&limit.file);
-    write(&path, &limit.value).map_err(|errno| Error::Limit {
+    let (file, value) = of_this_kernel(limit, directory);
+    let path = directory.join(file);
+    write(&path, value).map_err(|errno| Error::Limit {
         pointer: limit.pointer.clone(),
-        value: limit.value.clone(),
+        value: value.to_owned(),
         path,
         errno,
     })

@@ -35,6 +35,17 @@ pub struct Write {
     pub(crate) value: String,
     /// The property it comes from, as a JSON pointer into config.json.
     pub(crate) pointer: String,
+    /// The file and the value for a kernel that has no such file.
+    pub(crate) instead: Option<Box<FileValue>>,
+}
+
+/// A file of a cgroup, and what is written to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileValue {
+    /// The file's name.
+    pub file: String,
+    /// What is written.
+    pub value: String,
 }
 
 /// Which hierarchy a file is in.
@@ -105,7 +116,15 @@ impl<'a> Table<'a> {
     ) {
         let (file, value) = (file.to_owned(), value.to_string());
         let pointer = full(pointer);
-        self.writes.push(Write { hierarchy, file, value, pointer });
+        self.writes.push(Write { hierarchy, file, value, pointer, instead: None });
+    }
+
+    /// What the last write is on a kernel that has no such file.
+    pub(crate) fn or_write(&mut self, file: &str, value: impl ToString) {
+        if let Some(last) = self.writes.last_mut() {
+            let (file, value) = (file.to_owned(), value.to_string());
+            last.instead = Some(Box::new(FileValue { file, value }));
+        }
     }
 
     /// A property that is wrong.
@@ -118,10 +137,28 @@ impl<'a> Table<'a> {
         self.violations.push(Violation::new(Class::Host, full(pointer), value, rule, fix));
     }
 
-    /// A property that is right, and that aril cannot set yet.
-    pub(crate) fn not_yet(&mut self, pointer: &str, rule: &str) {
-        let fix = "leave it out";
-        self.violations.push(Violation::new(Class::NotYet, full(pointer), "", rule, fix));
+    /// Whether a v1 hierarchy has `controller`.
+    pub(crate) fn has_legacy(&self, controller: &str) -> bool {
+        self.layout.has_legacy(controller)
+    }
+
+    /// The v1 hierarchy of `controller`. Without it the property at `pointer`, which only v1 has, is a violation.
+    pub(crate) fn legacy(
+        &mut self,
+        controller: &'static str,
+        pointer: &str,
+        value: impl Display,
+    ) -> Option<Hierarchy> {
+        if self.has_legacy(controller) {
+            return Some(Hierarchy::Legacy(controller));
+        }
+        if self.is_unified() {
+            self.only_v1(pointer, value);
+        } else {
+            let rule = format!("needs the {controller} controller, which no mounted hierarchy has");
+            self.not_here(pointer, value, &rule, "mount the controller or leave the property out");
+        }
+        None
     }
 
     /// A property that only v1 has.

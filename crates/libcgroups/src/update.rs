@@ -78,9 +78,11 @@ pub(crate) fn all_or_none<'a>(
 ) -> Result<Changed, Error> {
     let mut changed = Changed::default();
     for (write, directory) in writes {
-        let old = old_value(write, directory);
+        let (file, value) = files::of_this_kernel(write, directory);
+        let path = directory.join(file);
+        let old = old_value(&path, file, value);
         match files::set(write, directory) {
-            Ok(()) => changed.0.push((directory.join(&write.file), old)),
+            Ok(()) => changed.0.push((path, old)),
             Err(refused) => return Err(changed.put_back(refused)),
         }
     }
@@ -101,10 +103,10 @@ impl Changed {
     }
 }
 
-/// What has to be written to have the present value again.
-fn old_value(write: &Write, directory: &Path) -> Option<String> {
-    let text = files::read(&directory.join(&write.file)).ok()?;
-    Some(before(&write.file, &write.value, text.trim()))
+/// What has to be written to `path`, a file of this name, to have the present value again after `value`.
+fn old_value(path: &Path, file: &str, value: &str) -> Option<String> {
+    let text = files::read(path).ok()?;
+    Some(before(file, value, text.trim()))
 }
 
 /// The same from the text of `file`, to which `value` is written.
@@ -128,10 +130,10 @@ fn before(file: &str, value: &str, text: &str) -> String {
 fn default_of_a_key(file: &str) -> Option<&'static str> {
     match file {
         "io.max" => Some("rbps=max wbps=max riops=max wiops=max"),
-        "io.weight" => Some("default"),
+        "io.weight" | "io.bfq.weight" => Some("default"),
         "rdma.max" => Some("hca_handle=max hca_object=max"),
         "net_prio.ifpriomap" => Some("0"),
-        _ if file.starts_with("blkio.throttle.") => Some("0"),
+        _ if file.starts_with("blkio.throttle.") || file.ends_with("weight_device") => Some("0"),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 //! from being killed and deleted.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use super::{Test, cases, same};
 use crate::command::wait_until;
+use crate::config;
 use crate::container::Container;
 use crate::leftovers::{cgroups, remove_cgroup};
 use crate::skip::Skip;
@@ -18,7 +20,7 @@ use crate::view::{CGROUPS, Layout, layout};
 cases!("cgroup_trees":
     a_deep_tree_of_a_stopped_one, a_deep_tree_of_a_running_one, a_wide_tree,
     init_frozen_below_is_killed, init_frozen_below_is_deleted, what_stays_is_named,
-    exec_where_init_is_now,
+    exec_where_init_is_now, owned_by_root_of_the_user_namespace, owned_by_the_user, not_owned_where_it_is_read_only,
 );
 
 /// The directory of the container's cgroup inside, in the hierarchy that can freeze.
@@ -36,7 +38,7 @@ fn outside(container: &Container) -> anyhow::Result<PathBuf> {
 
 /// Starts `script` in its cgroup's directory, where it can write, and waits until it has said "made".
 fn start(container: &mut Container, script: &str) -> Test {
-    crate::config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
     container
         .mount(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" }));
     container.set("/root/readonly", json!(false));
@@ -143,7 +145,7 @@ fn what_stays_is_named(container: &mut Container) -> Test {
 /// controllers to others beside them. Then it takes no process any more.
 fn exec_where_init_is_now(container: &mut Container) -> Test {
     let unified = if layout()? == Layout::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
-    crate::config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
     container
         .mount(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" }));
     container.set("/root/readonly", json!(false));
@@ -158,5 +160,49 @@ fn exec_where_init_is_now(container: &mut Container) -> Test {
         let own = container.exec(&["grep", "^0:", "/proc/self/cgroup"])?.success()?;
         ensure!(own.stdout.trim().ends_with("/init"), "{}", own.stdout);
     }
+    Ok(())
+}
+
+/// Who owns the directory and files of the container's cgroup, v2 alone, once it can be written to or not.
+fn owners(container: &mut Container, options: &[&str]) -> anyhow::Result<[u32; 4]> {
+    if layout()? != Layout::V2 {
+        return Err(Skip("only a v2 cgroup is given to anybody".to_owned()).into());
+    }
+    config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    let options = [&["nosuid", "noexec", "nodev"], options].concat();
+    container.mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options,
+    }));
+    container.start_script(
+        "mkdir /sys/fs/cgroup/below && echo $$ >/sys/fs/cgroup/below/cgroup.procs && sleep 100; sleep 100",
+    )?;
+    let directory = outside(container)?;
+    let owner = |name: &str| Ok(fs::metadata(directory.join(name))?.uid());
+    let owners = ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.max.depth"].map(owner);
+    owners.into_iter().collect::<anyhow::Result<Vec<_>>>()?.try_into().ok().context("four")
+}
+
+fn is_below(container: &Container) -> Test {
+    let below = outside(container)?.join("below/cgroup.procs");
+    wait_until("a process below", || Ok(!fs::read_to_string(&below).unwrap_or_default().is_empty()))
+}
+
+/// config-linux.md, "Cgroup ownership".
+fn owned_by_root_of_the_user_namespace(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    same!(owners(container, &["rw"])?, [100_000, 100_000, 100_000, 0]);
+    is_below(container)
+}
+
+fn owned_by_the_user(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    container.set("/process/user", json!({ "uid": 7, "gid": 7 }));
+    same!(owners(container, &["rw"])?, [100_007, 100_007, 100_007, 0]);
+    is_below(container)
+}
+
+fn not_owned_where_it_is_read_only(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    same!(owners(container, &["ro"])?, [0; 4]);
     Ok(())
 }

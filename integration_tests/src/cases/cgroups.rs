@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Test, cases, same};
 use crate::container::Container;
@@ -16,12 +16,11 @@ use crate::view::{CGROUPS, Layout, layout};
 cases!("cgroups":
     every_hierarchy, absolute_path, relative_path, nested_path, existing_parent_is_kept,
     memory_limit, memory_swap, memory_unlimited, memory_kills, pids_limit, pids_unlimited, cpu_weight,
-    cpu_quota, cpu_limits, cpuset, several_limits, devices_denied, devices_allowed,
-    devices_of_the_default_set, a_way_up_is_refused, a_used_cgroup_is_refused,
+    cpu_quota, cpu_limits, cpuset, several_limits, block_io_weight, shares_that_cannot_be, no_class_of_the_network, a_way_up_is_refused, a_used_cgroup_is_refused,
     a_cgroup_used_in_one_hierarchy_is_refused, a_frozen_cgroup_is_refused, threads_are_no_processes,
     a_missing_controller_is_named, processes_are_counted, delete_removes_sub_cgroups,
     delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
-    no_resources, devices_without_access, old_pids_of_zero,
+    no_resources, old_pids_of_zero,
 );
 
 /// The directories of a process's cgroups, one for each hierarchy.
@@ -250,6 +249,37 @@ pub(super) fn ticks(pid: i64) -> anyhow::Result<u64> {
     Ok(times.sum::<Result<u64, _>>()?)
 }
 
+/// v1 has had only BFQ's file since Linux 5.0.
+fn block_io_weight(container: &mut Container) -> Test {
+    if need("blkio").is_err() {
+        need("io")?;
+    }
+    container.set("/linux/resources/blockIO", json!({ "weight": 500 }));
+    container.start_idle()?;
+    let files = ["blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight"];
+    let text = read(container, &files)?;
+    ensure!(text.starts_with("500") || text.starts_with("default 4950"), "{text}");
+    Ok(())
+}
+
+/// The kernel would take the nearest that it has.
+fn shares_that_cannot_be(container: &mut Container) -> Test {
+    need("cpu")?;
+    if layout()? == Layout::V2 {
+        return Err(Skip("v2 has weights, which the shares become".to_owned()).into());
+    }
+    for shares in [1, 262_145] {
+        container.set("/linux/resources/cpu", json!({ "shares": shares }));
+        container.create_refused(&["shares"])?;
+    }
+    Ok(())
+}
+
+fn no_class_of_the_network(container: &mut Container) -> Test {
+    container.set("/linux/resources/network", json!({ "classID": 0 }));
+    container.start_idle()
+}
+
 fn cpuset(container: &mut Container) -> Test {
     need("cpuset")?;
     container.set("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" }));
@@ -271,55 +301,6 @@ fn several_limits(container: &mut Container) -> Test {
     same!(read(container, &["memory.limit_in_bytes", "memory.max"])?, "268435456");
     same!(read(container, &["pids.max"])?, "64");
     same!(read(container, &["cpuset.cpus"])?, "0");
-    Ok(())
-}
-
-/// A program that may make device nodes, and open what the cgroup lets it.
-fn with_device_rights(container: &mut Container, rules: &[Value]) {
-    let capabilities = ["CAP_MKNOD", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_SYSLOG"];
-    crate::config::allow_capabilities(&mut container.config, &capabilities);
-    for rule in rules {
-        container.push("/linux/resources/devices", rule.clone());
-    }
-}
-
-/// Makes /dev/kmsg and tells what can be done with it.
-const KMSG: &str = "mknod /dev/log c 1 11 && echo made; \
-                    dd if=/dev/log of=/dev/null bs=8192 count=1 2> /dev/null && echo read; \
-                    true 2> /dev/null > /dev/log && echo open for writing";
-
-fn kmsg(access: &str) -> Value {
-    json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": access })
-}
-
-fn devices_denied(container: &mut Container) -> Test {
-    with_device_rights(container, &[]);
-    let output = container.run_script(KMSG)?;
-    ensure!(!output.stdout.contains("read") && !output.stdout.contains("open"), "{output:?}");
-    Ok(())
-}
-
-fn devices_allowed(container: &mut Container) -> Test {
-    with_device_rights(container, &[kmsg("rm")]);
-    same!(container.run_script(KMSG)?.lines(), ["made", "read"]);
-    Ok(())
-}
-
-/// What every container may use, though the list of the config denies all.
-fn devices_of_the_default_set(container: &mut Container) -> Test {
-    with_device_rights(container, &[]);
-    let script = "head -c 1 /dev/zero > /dev/null && head -c 1 /dev/urandom > /dev/null && \
-                  mknod /dev/unused c 99 99 && echo all";
-    same!(container.run_script(script)?.success()?.words(), ["all"]);
-    Ok(())
-}
-
-/// Nothing is allowed by saying nothing.
-fn devices_without_access(container: &mut Container) -> Test {
-    for rule in [json!({ "allow": true }), json!({ "allow": true, "access": "" })] {
-        container.set("/linux/resources/devices", json!([rule]));
-        container.create_refused(&["/linux/resources/devices/0/access"])?;
-    }
     Ok(())
 }
 

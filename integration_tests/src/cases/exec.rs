@@ -16,7 +16,7 @@ use crate::skip::Skip;
 cases!("exec":
     joins_every_namespace, has_the_containers_defaults, umask_is_the_containers, flags, short_flags, groups_are_added, capabilities_of_the_file,
     process_file, process_file_without_capabilities, personality_is_the_containers,
-    broken_process_file, added_capability, added_capability_is_not_inheritable,
+    broken_process_file, added_capability, unknown_capability, added_capability_is_not_inheritable,
     no_new_privileges_can_be_set, detached, pid_file, pid_file_of_a_failed_one, standard_input, preserved_descriptors,
     descriptors, exit_codes, program_errors, in_created, in_paused, in_stopped, is_in_the_cgroup,
     flags_after_the_id_are_the_programs, capabilities_are_the_containers, home_of_the_user, cpu_affinity,
@@ -249,6 +249,17 @@ fn added_capability(container: &mut Container) -> Test {
     for at in 1..4 {
         ensure!(u64::from_str_radix(sets[at], 16)? & NET_RAW != 0, "{sets:?}");
     }
+    Ok(())
+}
+
+/// config.md, "Linux Process": what cannot be granted is a warning. Others are granted all the same.
+fn unknown_capability(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let flags = ["--cap", "CAP_NO_SUCH", "--cap", "CAP_NET_RAW"];
+    let output =
+        container.exec_with(&flags, &["grep", "CapBnd", "/proc/self/status"])?.success()?;
+    let bounding = u64::from_str_radix(output.words()[1], 16)?;
+    ensure!(bounding & NET_RAW != 0, "{bounding:x}");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod cgroup_trees;
 mod cgroups;
 mod commands;
 mod descriptors;
+mod device_access;
 mod escapes;
 mod everything;
 mod exec;
@@ -63,6 +64,7 @@ pub(crate) fn all() -> Vec<Case> {
         cgroups::CASES,
         commands::CASES,
         descriptors::CASES,
+        device_access::CASES,
         escapes::CASES,
         everything::CASES,
         exec::CASES,

@@ -32,8 +32,10 @@ pub(crate) fn plan(
             table.write(hierarchy, file(rule), "a", &pointer);
             continue;
         }
-        if emulator.take(*rule) {
-            table.write(hierarchy, file(rule), line(rule), &pointer);
+        if let Some(same) = emulator.take(*rule) {
+            for one in &same {
+                table.write(hierarchy, file(one), line(one), &pointer);
+            }
         } else {
             let text = "the v1 device controller cannot take a part out of a wider rule before it";
             table.not_here(
@@ -52,28 +54,35 @@ pub(crate) fn plan(
 }
 
 impl Emulator {
-    /// Whether the kernel does with `rule` what it says.
-    fn take(&mut self, rule: Rule) -> bool {
+    /// The rules with which the kernel does what `rule` says; nothing if there are none.
+    fn take(&mut self, rule: Rule) -> Option<Vec<Rule>> {
         if rule.allow != self.allow_all {
             self.exceptions.push(rule);
-            return true;
+            return Some(vec![rule]);
         }
-        // A rule in the direction of the default only takes exceptions back, the same ones.
-        let overlaps = |other: &Rule| {
+        // A rule in the direction of the default only takes exceptions back, each by its own numbers.
+        let overlaps = |other: &&mut Rule| {
             other.kind == rule.kind
                 && meet(other.major, rule.major)
                 && meet(other.minor, rule.minor)
                 && other.access & rule.access != 0
         };
-        let exact = |other: &Rule| other.major == rule.major && other.minor == rule.minor;
-        let fine = self.exceptions.iter().filter(|other| overlaps(other)).all(exact);
-        for other in
-            self.exceptions.iter_mut().filter(|other| other.kind == rule.kind && exact(other))
-        {
+        let mut taken_back = Vec::new();
+        for other in self.exceptions.iter_mut().filter(overlaps) {
+            if !(covers(rule.major, other.major) && covers(rule.minor, other.minor)) {
+                return None;
+            }
+            let access = other.access & rule.access;
+            taken_back.push(Rule { allow: rule.allow, access, ..*other });
             other.access &= !rule.access;
         }
-        fine
+        Some(taken_back)
     }
+}
+
+/// Whether the numbers that `wide` stands for have all of `narrow`.
+fn covers(wide: Option<u32>, narrow: Option<u32>) -> bool {
+    wide.is_none() || wide == narrow
 }
 
 fn meet(left: Option<u32>, right: Option<u32>) -> bool {
@@ -145,6 +154,25 @@ mod tests {
         let rules = r#"[{"allow":true,"type":"c","major":1,"access":"rwm"},
             {"allow":false,"type":"c","major":1,"minor":3,"access":"w"}]"#;
         assert_eq!(writes(rules).unwrap_err(), "/linux/resources/devices/1");
+    }
+
+    #[test]
+    fn what_is_allowed_is_taken_back_one_by_one() {
+        let rules = r#"[{"allow":true,"type":"c","major":1,"minor":7,"access":"rw"},
+            {"allow":true,"type":"b","major":1,"minor":7,"access":"r"},
+            {"allow":true,"type":"c","major":4,"access":"r"},
+            {"allow":false,"type":"c","access":"r"},
+            {"allow":false,"type":"c","access":"r"}]"#;
+        let expected = [
+            "deny a",
+            "allow c 1:7 rw",
+            "allow b 1:7 r",
+            "allow c 4:* r",
+            "deny c 1:7 r",
+            "deny c 4:* r",
+            "allow c *:* m",
+        ];
+        assert_eq!(writes(rules).unwrap()[..7], expected);
     }
 
     #[test]

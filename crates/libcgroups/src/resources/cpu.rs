@@ -4,6 +4,9 @@ use oci_spec::runtime::LinuxCpu;
 
 use crate::limits::{Hierarchy, Table};
 
+/// The shares that v1 has (`MIN_SHARES` and `MAX_SHARES`, kernel/sched/sched.h).
+const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
+
 pub(crate) fn plan(cpu: &LinuxCpu, table: &mut Table<'_>) {
     let time = cpu.shares().is_some_and(|shares| shares != 0)
         || cpu.quota().is_some_and(|quota| quota != 0)
@@ -33,6 +36,10 @@ pub(crate) fn plan(cpu: &LinuxCpu, table: &mut Table<'_>) {
 }
 
 fn legacy(cpu: &LinuxCpu, hierarchy: Hierarchy, table: &mut Table<'_>) {
+    if let Some(shares) = cpu.shares().filter(|shares| *shares != 0 && !SHARES.contains(shares)) {
+        let rule = "the kernel takes 2 to 262144, and would take the nearest of these in its place";
+        table.not_here("/cpu/shares", shares, rule, "write such a number");
+    }
     let nonzero =
         |value: Option<u64>| value.filter(|value| *value != 0).map(|value| value.to_string());
     let nonzero_signed =

@@ -149,6 +149,10 @@ mod tests {
             ],
         );
         check(r#"{"cpu":{"quota":-1}}"#, true, &[("cpu.max", "max")]);
+        for shares in ["1", "262145"] {
+            let json = format!(r#"{{"cpu":{{"shares":{shares}}}}}"#);
+            refused(&json, false, &["/linux/resources/cpu/shares"]);
+        }
         refused(
             r#"{"cpu":{"realtimeRuntime":5}}"#,
             true,
@@ -192,6 +196,31 @@ mod tests {
         assert_eq!(of("hugetlb.2MB.max"), Hierarchy::Unified);
     }
 
+    /// Where the kernel has lost a file.
+    #[test]
+    fn what_is_written_instead() {
+        let json =
+            r#"{"blockIO":{"weight":500,"weightDevice":[{"major":8,"minor":0,"weight":10}]}}"#;
+        for (v2, expected) in [
+            (false, [("blkio.bfq.weight", "500"), ("blkio.bfq.weight_device", "8:0 10")]),
+            (true, [("io.bfq.weight", "default 500"), ("io.bfq.weight", "8:0 10")]),
+        ] {
+            let limits = limits(json, v2).unwrap();
+            let instead = limits.writes().iter().filter_map(|write| write.instead.as_deref());
+            let instead: Vec<_> =
+                instead.map(|one| (one.file.as_str(), one.value.as_str())).collect();
+            assert_eq!(instead, expected);
+        }
+    }
+
+    #[test]
+    fn no_class_needs_no_controller() {
+        for v2 in [false, true] {
+            check(r#"{"network":{"classID":0}}"#, v2, &[]);
+            refused(r#"{"network":{"classID":1}}"#, v2, &["/linux/resources/network/classID"]);
+        }
+    }
+
     #[test]
     fn block_io_on_both() {
         let json = r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":100}],
@@ -206,5 +235,20 @@ mod tests {
         );
         check(json, true, &[("io.max", "8:0 rbps=100"), ("io.max", "8:0 wiops=7")]);
         check(r#"{"blockIO":{"weight":0}}"#, true, &[]);
+        let json =
+            r#"{"blockIO":{"weight":1000,"weightDevice":[{"major":8,"minor":16,"weight":10}]}}"#;
+        check(json, false, &[("blkio.weight", "1000"), ("blkio.weight_device", "8:16 10")]);
+        check(json, true, &[("io.weight", "default 10000"), ("io.weight", "8:16 1")]);
+        let json = r#"{"blockIO":{"weight":9,"weightDevice":[{"major":8,"minor":16},
+            {"major":8,"minor":0,"leafWeight":20}]}}"#;
+        let wrong = ["/weight", "/weightDevice/0", "/weightDevice/1/leafWeight"];
+        refused(
+            json,
+            true,
+            &wrong
+                .map(|end| format!("/linux/resources/blockIO{end}"))
+                .each_ref()
+                .map(|one| one.as_str()),
+        );
     }
 }

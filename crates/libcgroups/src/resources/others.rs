@@ -56,28 +56,19 @@ fn is_page_size(text: &str) -> bool {
 fn network(resources: &LinuxResources, table: &mut Table<'_>) {
     let Some(network) = resources.network() else { return };
     if let Some(class) = network.class_id() {
-        let file = LegacyFile { controller: "net_cls", name: "net_cls.classid" };
-        v1_only(file, &class.to_string(), "/network/classID", table);
+        // Zero is no class, which is what there is without the controller.
+        let is_asked_for = class != 0 || table.has_legacy("net_cls");
+        let pointer = "/network/classID";
+        if is_asked_for && let Some(hierarchy) = table.legacy("net_cls", pointer, class) {
+            table.write(hierarchy, "net_cls.classid", class, pointer);
+        }
     }
     for (index, priority) in network.priorities().iter().flatten().enumerate() {
         let pointer = format!("/network/priorities/{index}");
         let value = format!("{} {}", priority.name(), priority.priority());
-        let file = LegacyFile { controller: "net_prio", name: "net_prio.ifpriomap" };
-        v1_only(file, &value, &pointer, table);
-    }
-}
-
-/// A file that only v1 has.
-struct LegacyFile {
-    controller: &'static str,
-    name: &'static str,
-}
-
-fn v1_only(file: LegacyFile, value: &str, pointer: &str, table: &mut Table<'_>) {
-    match table.hierarchy(file.controller, pointer) {
-        Some(hierarchy @ Hierarchy::Legacy(_)) => table.write(hierarchy, file.name, value, pointer),
-        Some(Hierarchy::Unified) => table.only_v1(pointer, value),
-        None => {}
+        if let Some(hierarchy) = table.legacy("net_prio", &pointer, &value) {
+            table.write(hierarchy, "net_prio.ifpriomap", value, &pointer);
+        }
     }
 }
 

@@ -181,6 +181,10 @@ impl CgroupManager for Manager {
         self.files.oom_kills()
     }
 
+    fn give_to(&self, user: u32) -> Result<(), Error> {
+        self.files.give_to(user)
+    }
+
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
         self.files.apply_devices(access)
     }

@@ -292,7 +292,8 @@ mod tests {
     #[track_caller]
     fn check(file: &str, value: &str, expected: &[(&str, Value)]) {
         let (file, value, pointer) = (file.to_owned(), value.to_owned(), String::new());
-        let properties = of_write(&Write { hierarchy: Hierarchy::Unified, file, value, pointer });
+        let hierarchy = Hierarchy::Unified;
+        let properties = of_write(&Write { hierarchy, file, value, pointer, instead: None });
         let expected: Vec<_> =
             expected.iter().map(|(name, value)| Property::new(name, value.clone())).collect();
         assert_eq!(properties, expected);

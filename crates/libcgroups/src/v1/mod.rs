@@ -122,6 +122,11 @@ impl CgroupManager for Manager {
         }
     }
 
+    /// Only v2 can be delegated.
+    fn give_to(&self, _user: u32) -> Result<(), Error> {
+        Err(Error::NoHierarchy("cgroup2"))
+    }
+
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
         match access {
             DeviceAccess::Legacy(writes) => self.write_all(writes),

@@ -20,6 +20,11 @@ use crate::{
 /// How long freezing may take.
 const FREEZING: Duration = Duration::from_secs(10);
 
+/// Where the kernel names the files of a cgroup that go with it, a line each (Linux 4.15).
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+/// The same, where it does not.
+const DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads";
+
 /// The manager of a container in a v2 hierarchy. Without a hierarchy there is nothing to manage.
 #[derive(Debug)]
 pub(crate) struct Manager {
@@ -107,6 +112,15 @@ impl CgroupManager for Manager {
 
     fn oom_kills(&self) -> u64 {
         self.directory().map_or(0, |directory| files::oom_kills(&directory.join("memory.events")))
+    }
+
+    fn give_to(&self, user: u32) -> Result<(), Error> {
+        let Some(directory) = self.directory() else { return Ok(()) };
+        let names = files::read(Path::new(DELEGATE)).unwrap_or_else(|_| DELEGATED.to_owned());
+        for name in std::iter::once("").chain(names.lines()) {
+            files::give_to(&directory.join(name), user)?;
+        }
+        Ok(())
     }
 
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {

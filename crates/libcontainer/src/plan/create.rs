@@ -49,6 +49,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         net_devices: net_devices::plan(linux, &namespaces, found),
         spawn: libnamespaces::decide(&namespaces),
         cgroup: cgroups::location(given, found),
+        cgroup_owner: cgroups::owner(given, &namespaces, &mounts, process.as_ref()),
         limits: cgroups::limits(given, found),
         unit_properties: cgroups::unit_properties(given, found),
         device_access: cgroups::device_access(given, found),

@@ -8,7 +8,7 @@ use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess}
 
 use super::{Confinement, Planned, Process, Violations, process};
 use crate::host::Host;
-use crate::{Class, Violation, request};
+use crate::{Violation, request};
 
 /// A process that joins a container.
 #[derive(Clone, Debug)]
@@ -68,13 +68,10 @@ pub(crate) fn with_capabilities_of(
 }
 
 /// The process that the flags describe: the container's own, with what they change.
-///
-/// # Errors
-/// A name that is no capability.
 pub(crate) fn process_of_flags(
     request: &request::Exec,
     container: Option<&SpecProcess>,
-) -> Result<SpecProcess, Vec<Violation>> {
+) -> Planned<SpecProcess> {
     let mut process = container.cloned().unwrap_or_else(|| {
         let mut process = SpecProcess::default();
         process.set_capabilities(None).set_rlimits(None).set_no_new_privileges(None);
@@ -114,24 +111,24 @@ pub(crate) fn process_of_flags(
     if let Some(label) = &request.process_label {
         process.set_selinux_label(Some(label.clone()));
     }
-    add_capabilities(&mut process, &request.capabilities)?;
-    Ok(process)
+    let warnings = add_capabilities(&mut process, &request.capabilities);
+    Planned { plan: process, warnings }
 }
 
 /// Adds to the bounding, effective and permitted sets. Not to the inheritable one: a file's
-/// inheritable capabilities would then raise the privilege of a user (CVE-2022-29162).
-fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Result<(), Vec<Violation>> {
-    if names.is_empty() {
-        return Ok(());
-    }
+/// inheritable capabilities would then raise the privilege of a user (CVE-2022-29162). One that is unknown is left
+/// out with a warning, as in a config (config.md, "Linux Process").
+fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Vec<String> {
     let mut added = Capabilities::new();
+    let mut warnings = Vec::new();
     for name in names {
-        let parsed = serde_json::from_value(serde_json::Value::String(name.clone()));
-        added.insert(parsed.map_err(|_| {
-            let rule = "is no capability (capabilities(7))";
-            let fix = "write a name such as CAP_NET_RAW";
-            vec![Violation::new(Class::Specification, "--cap", name, rule, fix)]
-        })?);
+        match serde_json::from_value(serde_json::Value::String(name.clone())) {
+            Ok(capability) => drop(added.insert(capability)),
+            Err(_) => warnings.push(format!("--cap: left out {name}: it is no capability")),
+        }
+    }
+    if added.is_empty() {
+        return warnings;
     }
     let mut sets = process.capabilities().clone().unwrap_or_else(|| {
         let mut none = LinuxCapabilities::default();
@@ -146,5 +143,5 @@ fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Result<(), V
         (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
     sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
     process.set_capabilities(Some(sets));
-    Ok(())
+    warnings
 }

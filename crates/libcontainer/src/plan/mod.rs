@@ -66,6 +66,8 @@ pub struct Plan {
     pub spawn: Spawn,
     /// Where in the cgroup hierarchies the container lives.
     pub cgroup: Location,
+    /// The user of the host who may manage what is below its cgroup, if not the runtime's.
+    pub cgroup_owner: Option<u32>,
     /// What its cgroup limits.
     pub limits: Limits,
     /// More properties of the cgroup's unit, where systemd manages it.

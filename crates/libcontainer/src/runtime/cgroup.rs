@@ -44,7 +44,8 @@ pub(crate) fn make(
     let cgroup = Cgroup { manager: libcgroups::manager(&plan.cgroup), mark: mark.clone(), parents };
     pending.own_cgroup(cgroup);
     manager.apply_limits(&plan.limits)?;
-    Ok(manager.apply_devices(&plan.device_access)?)
+    manager.apply_devices(&plan.device_access)?;
+    plan.cgroup_owner.map_or(Ok(()), |user| Ok(manager.give_to(user)?))
 }
 
 /// Has systemd make the unit around the first process, which has made the connection `bus`, and takes its cgroup.

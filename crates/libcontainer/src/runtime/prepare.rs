@@ -60,9 +60,11 @@ pub(crate) fn process(
             warn(context, &loaded.warnings);
             loaded.plan(plan)?.1
         }
-        None => plan::process_of_flags(request, state.process.as_ref())
-            .and_then(|given| plan(&given))
-            .map_err(Error::invalid)?,
+        None => {
+            let given = plan::process_of_flags(request, state.process.as_ref());
+            warn(context, &given.warnings);
+            plan(&given.plan).map_err(Error::invalid)?
+        }
     };
     warn(context, &warnings);
     Ok(Joining {

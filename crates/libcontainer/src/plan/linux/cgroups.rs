@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use libcgroups::{DeviceAccess, Limits, Location, Present, Property};
+use libnamespaces::{Kind, Namespaces};
+use libsyscall::mount::attribute;
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
 use crate::Violation;
 use crate::host::Host;
+use crate::plan::linux::mappings;
 use crate::plan::rules::version;
-use crate::plan::{Given, Violations};
+use crate::plan::{Given, Mount, MountKind, Process, Violations};
 
 pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     let id = &given.request.id;
@@ -37,6 +40,30 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
         found.add(pointer, shown, &rule, "give another path");
         Location::Nobody
     })
+}
+
+/// Who owns the cgroup (config-linux.md, "Cgroup ownership"): the user of the program, where there is v2 alone and the
+/// container can write to a view of its own. What a user is on the host is not known of a namespace that is joined.
+pub(crate) fn owner(
+    given: &Given<'_>,
+    namespaces: &Namespaces,
+    mounts: &[Mount],
+    process: Option<&Process>,
+) -> Option<u32> {
+    let is_writable = |mount: &Mount| {
+        matches!(mount.kind, MountKind::Cgroup) && mount.attributes.set & attribute::RDONLY == 0
+    };
+    let is_its_own = given.host.cgroups.is_unified()
+        && namespaces.new.contains(Kind::Cgroup)
+        && !namespaces.joins(Kind::User)
+        && mounts.iter().any(is_writable);
+    let user = process.map_or(0, |process| process.uid);
+    let on_the_host = if namespaces.new.contains(Kind::User) {
+        mappings::host_id(&namespaces.uid_mappings, user)
+    } else {
+        Some(user)
+    };
+    on_the_host.filter(|user| is_its_own && *user != given.host.euid)
 }
 
 /// The annotations are the unit's only where there is one: others may be for another runtime.

@@ -103,8 +103,14 @@ fn meet(left: (u32, u32), right: (u32, u32)) -> bool {
 /// Whether `id` of the container is one that `mappings` map. Without mappings, and so without a
 /// new user namespace, every id is.
 pub(crate) fn maps(mappings: &[IdMapping], id: u32) -> bool {
-    let holds = |range: &IdMapping| id >= range.container && id - range.container < range.size;
-    mappings.is_empty() || mappings.iter().any(holds)
+    mappings.is_empty() || host_id(mappings, id).is_some()
+}
+
+/// What `id` of the container is on the host, if it is one that `mappings` map.
+pub(crate) fn host_id(mappings: &[IdMapping], id: u32) -> Option<u32> {
+    let holds = |range: &&IdMapping| id >= range.container && id - range.container < range.size;
+    let range = mappings.iter().find(holds)?;
+    range.host.checked_add(id - range.container)
 }
 
 #[cfg(test)]
