@@ -9,6 +9,7 @@
 //! `integration_tests --hostile ...` is the hostile program that some tests run in a container.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
+mod apparmor;
 mod arguments;
 mod cases;
 mod command;

@@ -2,6 +2,7 @@
 
 use crate::suite::Case;
 
+mod apparmor;
 mod bad_input;
 mod bundles;
 mod bytes;
@@ -52,6 +53,7 @@ type Test = anyhow::Result<()>;
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
     [
+        apparmor::CASES,
         bad_input::CASES,
         bundles::CASES,
         bytes::CASES,

@@ -9,6 +9,7 @@ mod failure;
 mod host_mounts;
 mod identity;
 mod kernel_views;
+mod labels;
 mod mounts;
 mod namespaces;
 mod program;
@@ -29,7 +30,7 @@ use rustix::fs::Mode;
 pub(crate) use exec::{Exec, run_exec};
 use failure::{At as _, failure_of};
 pub(crate) use identity::become_non_dumpable;
-use mounts::OpenProcfs;
+use mounts::{Mounted, OpenProcfs};
 use program::Program;
 use root::Root;
 pub(crate) use session::run_on;
@@ -97,8 +98,10 @@ fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infalli
     ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
     let view = View { pid: own_pid(), procfs: &|| open_filesystem(c"proc") };
-    let pty = make_container(init, &root, &view)?;
-    let (master, slave) = pty.map(Pty::into_halves).unzip();
+    let made = make_container(init, &root, &view)?;
+    // After the hooks, which are the host's, and before the host's procfs is out of reach.
+    labels::set(plan.process.as_ref()).at(Stage::Identity)?;
+    let (master, slave) = close_container(init, &root, made)?.map(Pty::into_halves).unzip();
     take_streams(plan.process.as_ref(), slave, &root).at(Stage::Terminal)?;
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     become_program(init, itself, &root)
@@ -112,13 +115,15 @@ struct View<'a> {
     procfs: OpenProcfs<'a>,
 }
 
-/// Everything that the container's processes share, from its mounts to what hides the kernel: then its root is
-/// that of this process. The terminal, if it has one.
-fn make_container(
-    init: &mut Init<'_>,
-    root: &Root,
-    view: &View<'_>,
-) -> Result<Option<Pty>, Failure> {
+/// A container in the host's root, in which all is mounted.
+struct Made {
+    mounted: Mounted,
+    /// Its terminal, if it has one.
+    pty: Option<Pty>,
+}
+
+/// What the container's processes share, from its mounts to the last hook that sees the host's root.
+fn make_container(init: &mut Init<'_>, root: &Root, view: &View<'_>) -> Result<Made, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
     // What is made has the permissions that it says.
     let inherited_mask = rustix::process::umask(Mode::empty());
@@ -129,8 +134,17 @@ fn make_container(
     // Nothing is made after this, but by hooks and the program.
     rustix::process::umask(inherited_mask);
     create_container_hooks(plan, init.state, view.pid).at(Stage::Hooks)?;
-    change_root(plan, root).at(Stage::Pivot)?;
-    seal::seal(plan, root, files, mounted).at(Stage::Seal)?;
+    Ok(Made { mounted, pty })
+}
+
+/// Makes the container's root that of this process, and hides what is to be hidden. Its terminal, if it has one.
+fn close_container(
+    init: &mut Init<'_>,
+    root: &Root,
+    Made { mounted, pty }: Made,
+) -> Result<Option<Pty>, Failure> {
+    change_root(init.plan, root).at(Stage::Pivot)?;
+    seal::seal(init.plan, root, &mut init.files, mounted).at(Stage::Seal)?;
     Ok(pty)
 }
 

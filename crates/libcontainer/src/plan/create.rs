@@ -91,8 +91,9 @@ fn plan_process(
     found: &mut Violations,
 ) -> Option<Process> {
     let process = given.spec.process().as_ref();
-    let available = given.host.capabilities(namespaces.has(Kind::User));
-    let planned = process.map(|process| process::plan(process, available, "/process", found));
+    let own_user_namespace = namespaces.has(Kind::User);
+    let planned = process
+        .map(|process| process::plan(process, given.host, own_user_namespace, "/process", found));
     if let Some(planned) = &planned {
         process::check_mapped(planned, namespaces, found);
     }

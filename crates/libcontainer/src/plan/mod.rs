@@ -24,15 +24,18 @@ mod update;
 
 pub use create::create;
 pub use exec::{Joining, exec};
-pub(crate) use exec::{cgroup_below, process_of_flags, with_capabilities_of};
+pub(crate) use exec::{cgroup_below, process_of_flags, with_what_it_lacks};
 pub use filesystem::{
     Attributes, ContainerPath, Device, DeviceKind, IdMappings, Link, Mount, MountIds, MountKind,
     Parameter, Propagation, Rootfs, SourceLink, mount_option_names,
 };
 pub(crate) use given::Given;
 pub use hooks::{HOOK_NAMES, Hook, Hooks};
-pub(crate) use linux::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
-pub use linux::{MemoryPolicy, Sysctl};
+pub use linux::{Labels, MemoryPolicy, Sysctl};
+pub(crate) use linux::{
+    MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, names_any as names_labels,
+    names_any_of_process as process_names_labels,
+};
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};
