@@ -40,6 +40,11 @@ impl Profile {
         Ok(profile)
     }
 
+    /// What /proc/self/attr/current says in it.
+    pub(crate) fn current(&self) -> String {
+        format!("{} (enforce)", self.name)
+    }
+
     fn parse(&self, what: &str) -> anyhow::Result<()> {
         let mut command = Command::new("apparmor_parser");
         command.args([what, "--skip-cache", "--quiet"]);

@@ -25,6 +25,7 @@ mod interrupts;
 mod json_files;
 mod keyrings;
 mod kill;
+mod labels;
 mod lifecycle;
 mod log;
 mod mount_locks;
@@ -41,6 +42,7 @@ mod removal;
 mod renames;
 mod rootfs;
 mod seccomp;
+mod selinux;
 mod start;
 mod state;
 mod systemd;
@@ -92,6 +94,7 @@ pub(crate) fn all() -> Vec<Case> {
         renames::CASES,
         rootfs::CASES,
         seccomp::CASES,
+        selinux::CASES,
         start::CASES,
         state::CASES,
         systemd::CASES,

@@ -58,12 +58,14 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
     }
     .at(Stage::Session)?;
     // What is cloned has it, and the host's procfs is still there.
-    labels::set(Some(&exec.plan.process)).at(Stage::Identity)?;
+    let process = Some(&exec.plan.process);
+    labels::set_of_keys(process, &exec.plan.confinement).at(Stage::Session)?;
+    labels::set(process).at(Stage::Identity)?;
     exec.namespaces.join(exec.plan.namespaces).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
     leave_callers_keyring(&exec.plan.confinement).at(Stage::Session)?;
     let master = {
         let root = container_root(exec.root.as_ref()).at(Stage::Rootfs)?;
-        let pty = open_terminal(Some(&exec.plan.process), &root, false).at(Stage::Terminal)?;
+        let pty = open_terminal(Some(&exec.plan.process), &root).at(Stage::Terminal)?;
         let (master, slave) = pty.map(Pty::into_halves).unzip();
         take_streams(Some(&exec.plan.process), slave, &root).at(Stage::Terminal)?;
         master

@@ -72,6 +72,7 @@ fn begin(init: &mut Init<'_>, newborn: Newborn) -> Result<Infallible, Failure> {
     enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
     ask_for_cgroup(files, &init.channel).at(Stage::Session)?;
     leave_callers_cpus().at(Stage::Session)?;
+    labels::set_of_keys(plan.process.as_ref(), &plan.confinement).at(Stage::Session)?;
     let joiner = match newborn {
         Newborn::Init(itself) => return become_container(init, &itself),
         Newborn::Joiner(joiner) => joiner,
@@ -129,7 +130,10 @@ fn make_container(init: &mut Init<'_>, root: &Root, view: &View<'_>) -> Result<M
     let inherited_mask = rustix::process::umask(Mode::empty());
     let mounted = mounts::mount_all(plan, root, files, view.procfs).at(Stage::Mounts)?;
     devices::make_all(plan, root, files).at(Stage::Devices)?;
-    let pty = open_terminal(plan.process.as_ref(), root, true).at(Stage::Terminal)?;
+    let pty = open_terminal(plan.process.as_ref(), root).at(Stage::Terminal)?;
+    if let Some(pty) = &pty {
+        pty.mount_console(root, plan.mount_label.as_deref()).at(Stage::Terminal)?;
+    }
     make_working_directory(plan, root);
     // Nothing is made after this, but by hooks and the program.
     rustix::process::umask(inherited_mask);
@@ -205,17 +209,9 @@ fn change_root(plan: &Plan, root: &Root) -> anyhow::Result<()> {
     }
 }
 
-fn open_terminal(
-    process: Option<&Process>,
-    root: &Root,
-    console: bool,
-) -> anyhow::Result<Option<Pty>> {
-    let Some(terminal) = process.and_then(|process| process.terminal) else { return Ok(None) };
-    let pty = Pty::open(root, terminal)?;
-    if console {
-        pty.mount_console(root)?;
-    }
-    Ok(Some(pty))
+fn open_terminal(process: Option<&Process>, root: &Root) -> anyhow::Result<Option<Pty>> {
+    let terminal = process.and_then(|process| process.terminal);
+    terminal.map(|terminal| Pty::open(root, terminal)).transpose()
 }
 
 /// What runc and crun do too: a working directory that the image lacks is made. On a read-only

@@ -79,6 +79,8 @@ pub struct Plan {
     pub rootfs: Rootfs,
     /// `mounts`, in the order of the config.
     pub mounts: Vec<Mount>,
+    /// `linux.mountLabel`: the security context of filesystems that are made for the container (selinux(8)).
+    pub mount_label: Option<CString>,
     /// Device nodes: the spec's default devices and `linux.devices`.
     pub devices: Vec<Device>,
     /// Whether device nodes are bind mounts of the host's (in a user namespace, where mknod(2) is
@@ -107,6 +109,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What a new filesystem of the container's is told of its label.
+    pub(crate) fn mount_context(&self) -> Option<Parameter> {
+        self.mount_label.as_deref().map(Parameter::context)
+    }
+
     /// The terminal, if the program gets one.
     pub(crate) fn terminal(&self) -> Option<Terminal> {
         self.process.as_ref().and_then(|process| process.terminal)

@@ -28,7 +28,7 @@ pub fn features() -> Value {
             },
             "seccomp": seccomp(),
             "apparmor": { "enabled": true },
-            "selinux": { "enabled": false },
+            "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
             "memoryPolicy": {
                 "modes": MEMORY_POLICY_MODES.map(|mode| mode.to_string()),

@@ -39,6 +39,12 @@ pub(crate) fn unified() -> Host {
     Host { cgroups: Layout::unified(Path::new("/sys/fs/cgroup"), own), ..legacy() }
 }
 
+/// Root, on a machine with cgroup v2 that confines by labels.
+pub(crate) fn labelling() -> Host {
+    let security_modules = SecurityModules { apparmor: true, selinux: true };
+    Host { security_modules, ..unified() }
+}
+
 /// A user, on a machine with cgroup v2.
 pub(crate) fn rootless() -> Host {
     Host { euid: 1000, permitted: 0, ..unified() }

@@ -403,7 +403,6 @@ fn cgroups() {
 
 #[test]
 fn what_aril_cannot_do_yet() {
-    wrong("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0"));
     wrong("/linux/intelRdt", json!({"closID": "x"}));
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::host::{Host, SecurityModules};
 use crate::plan::Violations;
@@ -21,6 +21,8 @@ const UNCONFINED: &str = "unconfined";
 /// The longest label, in bytes: with the word before it, it must fit in the page that the kernel takes
 /// (proc_pid_attr(5)).
 const LONGEST: usize = 4000;
+/// The longest value that fsconfig(2) takes, in bytes.
+const LONGEST_OPTION: usize = 255;
 
 /// Whether anything in `spec` is about a security module.
 pub(crate) fn names_any(spec: &Spec) -> bool {
@@ -51,6 +53,14 @@ pub(crate) fn of_process(
         selinux: given(process.selinux_label())
             .map(|label| planner.label(&at("selinuxLabel"), label, "SELinux", selinux)),
     }
+}
+
+/// Plans the label of what is mounted.
+pub(crate) fn of_mounts(linux: &Linux, host: &Host, found: &mut Violations) -> Option<CString> {
+    let mut planner = Planner { found, longest: LONGEST_OPTION };
+    let selinux = host.security_modules.selinux;
+    given(linux.mount_label())
+        .map(|label| planner.label("/linux/mountLabel", label, "SELinux", selinux))
 }
 
 struct Planner<'a> {

@@ -9,9 +9,6 @@ pub(crate) fn refuse(spec: &Spec, linux: &Linux, found: &mut Violations) {
     if linux.intel_rdt().is_some() {
         found.not_yet("/linux/intelRdt", "");
     }
-    if let Some(label) = set(linux.mount_label().as_deref()) {
-        found.not_yet("/linux/mountLabel", label);
-    }
 }
 
 fn refuse_other_platforms(spec: &Spec, found: &mut Violations) {
