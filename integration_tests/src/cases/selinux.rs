@@ -123,7 +123,7 @@ fn exec_with_none(container: &mut Container) -> Test {
 fn mount_label_is_none(container: &mut Container) -> Test {
     need()?;
     container.set(MOUNTS, json!(UNKNOWN));
-    container.create_refused(&["context", "no_such_t"])
+    container.create_refused(&["linux.mountLabel", UNKNOWN])
 }
 
 /// The label of a file of the running container.
