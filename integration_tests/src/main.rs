@@ -10,6 +10,7 @@
 //! loses its first thread.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
+mod apparmor;
 mod arguments;
 mod cases;
 mod command;

@@ -10,6 +10,12 @@ use libcgroups::Layout;
 const USUAL_CGROUPS: &str = "/sys/fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
+/// `Y` where the kernel has AppArmor, and was not told to leave it off.
+const APPARMOR_ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
+/// The filesystem of SELinux, which is mounted when its policy is loaded.
+const SELINUX: &str = "/sys/fs/selinux";
+/// `SELINUX_MAGIC` (linux/magic.h).
+const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
 
 /// Facts of the machine and of the runtime process that the plan depends on. Tests build one by
 /// hand.
@@ -23,6 +29,27 @@ pub struct Host {
     pub cgroups: Layout,
     /// The runtime's permitted capabilities: bit n is capability n (capabilities(7)).
     pub permitted: u64,
+    /// The security modules by whose labels a program can be confined.
+    pub security_modules: SecurityModules,
+}
+
+/// Security modules that are on (Documentation/admin-guide/LSM of the kernel).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SecurityModules {
+    /// AppArmor.
+    pub apparmor: bool,
+    /// SELinux.
+    pub selinux: bool,
+}
+
+impl SecurityModules {
+    fn probe() -> Self {
+        let magic = rustix::fs::statfs(SELINUX).map(|filesystem| filesystem.f_type as u64);
+        Self {
+            apparmor: std::fs::read(APPARMOR_ENABLED).is_ok_and(|text| text.starts_with(b"Y")),
+            selinux: magic == Ok(SELINUX_MAGIC),
+        }
+    }
 }
 
 impl Host {
@@ -37,7 +64,15 @@ impl Host {
             in_user_namespace: in_user_namespace()?,
             cgroups: probe_cgroups()?,
             permitted: bits(&permitted),
+            security_modules: SecurityModules::default(),
         })
+    }
+
+    /// The same, and which security modules are on where a label is asked for: what needs none costs no call.
+    #[must_use]
+    pub fn asked_for_labels(self, asks: bool) -> Self {
+        let known = self.security_modules;
+        Self { security_modules: if asks { SecurityModules::probe() } else { known }, ..self }
     }
 
     /// The capabilities that a process can be given: what the runtime has, or everything in a

@@ -94,13 +94,23 @@ pub(crate) fn configure(context: &OwnedFd, parameters: &[Parameter]) -> anyhow::
         let (set, what) = match value {
             Some(value) => (
                 fsconfig_set_string(context, key, value),
-                format!("option {}={}", key.to_string_lossy(), value.to_string_lossy()),
+                format!(
+                    "option {}={}{}",
+                    key.to_string_lossy(),
+                    value.to_string_lossy(),
+                    origin(key)
+                ),
             ),
             None => (fsconfig_set_flag(context, key), format!("option {}", key.to_string_lossy())),
         };
         explained(context, set, what)?;
     }
     Ok(())
+}
+
+/// Where an option may come from that the mount's own do not name.
+fn origin(key: &CStr) -> &'static str {
+    if key == c"context" { " (linux.mountLabel, or the mount's own label)" } else { "" }
 }
 
 pub(crate) fn explained(

@@ -2,6 +2,7 @@
 
 use crate::suite::Case;
 
+mod apparmor;
 mod bad_input;
 mod bundles;
 mod bytes;
@@ -26,6 +27,7 @@ mod interrupts;
 mod json_files;
 mod keyrings;
 mod kill;
+mod labels;
 mod lifecycle;
 mod log;
 mod mount_locks;
@@ -42,6 +44,7 @@ mod removal;
 mod renames;
 mod rootfs;
 mod seccomp;
+mod selinux;
 mod start;
 mod state;
 mod systemd;
@@ -54,6 +57,7 @@ type Test = anyhow::Result<()>;
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
     [
+        apparmor::CASES,
         bad_input::CASES,
         bundles::CASES,
         bytes::CASES,
@@ -94,6 +98,7 @@ pub(crate) fn all() -> Vec<Case> {
         renames::CASES,
         rootfs::CASES,
         seccomp::CASES,
+        selinux::CASES,
         start::CASES,
         state::CASES,
         systemd::CASES,

@@ -27,7 +27,8 @@ pub(super) fn mount_cgroups(
         return attach(&tree, &place).context("attach cgroup2: move_mount");
     }
     let place = root.ensure(&mount.destination, Target::Directory)?;
-    let parameters = [Parameter::new(c"mode", c"755")];
+    let mode = Parameter::new(c"mode", c"755");
+    let parameters: Vec<_> = [mode].into_iter().chain(plan.mount_context()).collect();
     let attributes = without_readonly(mount.attributes, true);
     let tmpfs = new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)?;
     attach(&tmpfs, &place).context("attach the tmpfs of cgroups: move_mount")?;

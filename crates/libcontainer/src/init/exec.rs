@@ -14,6 +14,7 @@ use libnamespaces::{Joiner, KindSet, NamespaceFiles};
 use libsyscall::clone::exit_now;
 
 use super::failure::{At as _, failure_of};
+use super::labels;
 use super::root::Root;
 use super::session::{
     enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session, run_on,
@@ -56,11 +57,15 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
         None => leave_callers_cpus(),
     }
     .at(Stage::Session)?;
+    // What is cloned has it, and the host's procfs is still there.
+    let process = Some(&exec.plan.process);
+    labels::set_of_keys(process, &exec.plan.confinement).at(Stage::Session)?;
+    labels::set(process).at(Stage::Identity)?;
     exec.namespaces.join(exec.plan.namespaces).map_err(anyhow::Error::new).at(Stage::Namespaces)?;
     leave_callers_keyring(&exec.plan.confinement).at(Stage::Session)?;
     let master = {
         let root = container_root(exec.root.as_ref()).at(Stage::Rootfs)?;
-        let pty = open_terminal(Some(&exec.plan.process), &root, false).at(Stage::Terminal)?;
+        let pty = open_terminal(Some(&exec.plan.process), &root).at(Stage::Terminal)?;
         let (master, slave) = pty.map(Pty::into_halves).unzip();
         take_streams(Some(&exec.plan.process), slave, &root).at(Stage::Terminal)?;
         master

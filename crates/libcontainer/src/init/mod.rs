@@ -9,6 +9,7 @@ mod failure;
 mod host_mounts;
 mod identity;
 mod kernel_views;
+mod labels;
 mod mounts;
 mod namespaces;
 mod program;
@@ -29,7 +30,7 @@ use rustix::fs::Mode;
 pub(crate) use exec::{Exec, run_exec};
 use failure::{At as _, failure_of};
 pub(crate) use identity::become_non_dumpable;
-use mounts::OpenProcfs;
+use mounts::{Mounted, OpenProcfs};
 use program::Program;
 use root::Root;
 pub(crate) use session::run_on;
@@ -71,6 +72,7 @@ fn begin(init: &mut Init<'_>, newborn: Newborn) -> Result<Infallible, Failure> {
     enter_cgroup(&files.cgroup_entry).at(Stage::Session)?;
     ask_for_cgroup(files, &init.channel).at(Stage::Session)?;
     leave_callers_cpus().at(Stage::Session)?;
+    labels::set_of_keys(plan.process.as_ref(), &plan.confinement).at(Stage::Session)?;
     let joiner = match newborn {
         Newborn::Init(itself) => return become_container(init, &itself),
         Newborn::Joiner(joiner) => joiner,
@@ -97,8 +99,10 @@ fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infalli
     ask_for_devices_and_hooks(plan, &init.channel).at(Stage::Hooks)?;
     let root = attach_root(plan, files).at(Stage::Rootfs)?;
     let view = View { pid: own_pid(), procfs: &|| open_filesystem(c"proc") };
-    let pty = make_container(init, &root, &view)?;
-    let (master, slave) = pty.map(Pty::into_halves).unzip();
+    let made = make_container(init, &root, &view)?;
+    // After the hooks, which are the host's, and before the host's procfs is out of reach.
+    labels::set(plan.process.as_ref()).at(Stage::Identity)?;
+    let (master, slave) = close_container(init, &root, made)?.map(Pty::into_halves).unzip();
     take_streams(plan.process.as_ref(), slave, &root).at(Stage::Terminal)?;
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     become_program(init, itself, &root)
@@ -112,25 +116,39 @@ struct View<'a> {
     procfs: OpenProcfs<'a>,
 }
 
-/// Everything that the container's processes share, from its mounts to what hides the kernel: then its root is
-/// that of this process. The terminal, if it has one.
-fn make_container(
-    init: &mut Init<'_>,
-    root: &Root,
-    view: &View<'_>,
-) -> Result<Option<Pty>, Failure> {
+/// A container in the host's root, in which all is mounted.
+struct Made {
+    mounted: Mounted,
+    /// Its terminal, if it has one.
+    pty: Option<Pty>,
+}
+
+/// What the container's processes share, from its mounts to the last hook that sees the host's root.
+fn make_container(init: &mut Init<'_>, root: &Root, view: &View<'_>) -> Result<Made, Failure> {
     let (plan, files) = (init.plan, &mut init.files);
     // What is made has the permissions that it says.
     let inherited_mask = rustix::process::umask(Mode::empty());
     let mounted = mounts::mount_all(plan, root, files, view.procfs).at(Stage::Mounts)?;
     devices::make_all(plan, root, files).at(Stage::Devices)?;
-    let pty = open_terminal(plan.process.as_ref(), root, true).at(Stage::Terminal)?;
+    let pty = open_terminal(plan.process.as_ref(), root).at(Stage::Terminal)?;
+    if let Some(pty) = &pty {
+        pty.mount_console(root, plan.mount_label.as_deref()).at(Stage::Terminal)?;
+    }
     make_working_directory(plan, root);
     // Nothing is made after this, but by hooks and the program.
     rustix::process::umask(inherited_mask);
     create_container_hooks(plan, init.state, view.pid).at(Stage::Hooks)?;
-    change_root(plan, root).at(Stage::Pivot)?;
-    seal::seal(plan, root, files, mounted).at(Stage::Seal)?;
+    Ok(Made { mounted, pty })
+}
+
+/// Makes the container's root that of this process, and hides what is to be hidden. Its terminal, if it has one.
+fn close_container(
+    init: &mut Init<'_>,
+    root: &Root,
+    Made { mounted, pty }: Made,
+) -> Result<Option<Pty>, Failure> {
+    change_root(init.plan, root).at(Stage::Pivot)?;
+    seal::seal(init.plan, root, &mut init.files, mounted).at(Stage::Seal)?;
     Ok(pty)
 }
 
@@ -195,17 +213,9 @@ fn change_root(plan: &Plan, root: &Root) -> anyhow::Result<()> {
     }
 }
 
-fn open_terminal(
-    process: Option<&Process>,
-    root: &Root,
-    console: bool,
-) -> anyhow::Result<Option<Pty>> {
-    let Some(terminal) = process.and_then(|process| process.terminal) else { return Ok(None) };
-    let pty = Pty::open(root, terminal)?;
-    if console {
-        pty.mount_console(root)?;
-    }
-    Ok(Some(pty))
+fn open_terminal(process: Option<&Process>, root: &Root) -> anyhow::Result<Option<Pty>> {
+    let terminal = process.and_then(|process| process.terminal);
+    terminal.map(|terminal| Pty::open(root, terminal)).transpose()
 }
 
 /// What runc and crun do too: a working directory that the image lacks is made. On a read-only

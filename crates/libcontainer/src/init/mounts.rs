@@ -12,6 +12,7 @@ use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 
 use super::cgroup_mounts::mount_cgroups;
 use super::kernel_views::KernelViews;
+use super::labels;
 use super::root::{Root, Target, unresolved};
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
@@ -111,6 +112,9 @@ fn mount_one(
             };
             let source = source.as_deref();
             let tree = make_filesystem(&context, fstype, source, parameters, attributes)?;
+            if fstype.as_c_str() == c"mqueue" {
+                labels::label_root(&tree, scene.plan.mount_label.as_deref())?;
+            }
             if let Some(namespace) = ids {
                 map_ids(&tree, &namespace, false)?;
             }

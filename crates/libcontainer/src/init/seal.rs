@@ -30,7 +30,8 @@ pub(crate) fn seal(
             Property::new("/linux/readonlyPaths", format!("read-only path {path}"))
         })?;
     }
-    let mut masks = Masks { file: files.null_device.take(), ..Masks::default() };
+    let (file, context) = (files.null_device.take(), plan.mount_context());
+    let mut masks = Masks { file, context, ..Masks::default() };
     for path in &plan.masked_paths {
         masks
             .mask(root, &mut mounted.kernel_views, path)
@@ -114,6 +115,8 @@ struct Masks {
     file: Option<OwnedFd>,
     file_attached: bool,
     directory: Option<OwnedFd>,
+    /// What a new one is told of its label.
+    context: Option<Parameter>,
 }
 
 impl Masks {
@@ -127,7 +130,11 @@ impl Masks {
         let mask = if file_type(&place)? == FileType::Directory {
             match &self.directory {
                 Some(attached) => clone_tree(attached, OpenTreeFlags::empty())?,
-                None => self.directory.insert(empty_directory()?).try_clone().context("dup")?,
+                None => self
+                    .directory
+                    .insert(empty_directory(self.context.take())?)
+                    .try_clone()
+                    .context("dup")?,
             }
         } else {
             let null = self.file.as_ref().context("no null device was opened")?;
@@ -145,12 +152,13 @@ impl Masks {
 }
 
 /// An empty, read-only directory.
-fn empty_directory() -> anyhow::Result<OwnedFd> {
+fn empty_directory(context: Option<Parameter>) -> anyhow::Result<OwnedFd> {
     let parameters = [
         Parameter::new(c"nr_blocks", c"1"),
         Parameter::new(c"nr_inodes", c"1"),
         Parameter::flag(c"ro"),
     ];
+    let parameters: Vec<_> = parameters.into_iter().chain(context).collect();
     let attributes = Attributes { set: libsyscall::mount::attribute::RDONLY, clear: 0 };
     new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)
 }

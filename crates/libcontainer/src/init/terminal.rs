@@ -1,5 +1,6 @@
 //! The container's terminal: a pty of its own devpts, on /dev/console and the standard streams.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context as _, ensure};
@@ -10,6 +11,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::devices::is_character_device;
+use super::labels;
 use super::root::{Root, Target};
 use crate::mount::{attach, file_type};
 use crate::plan::{ContainerPath, Terminal};
@@ -53,8 +55,9 @@ impl Pty {
         (self.master, self.slave)
     }
 
-    /// Binds the terminal on /dev/console, never through a link (CVE-2026-88264).
-    pub(crate) fn mount_console(&self, root: &Root) -> anyhow::Result<()> {
+    /// Binds the terminal, labelled with `label`, on /dev/console, never through a link (CVE-2026-88264).
+    pub(crate) fn mount_console(&self, root: &Root, label: Option<&CStr>) -> anyhow::Result<()> {
+        labels::label_terminal(&self.slave, label)?;
         let path = ContainerPath::new("/dev/console").context("NUL in a path")?;
         let place = root.ensure_without_links(&path, Target::File).context("/dev/console")?;
         let kind = file_type(&place)?;

@@ -21,8 +21,8 @@ use super::root::Root;
 use super::session::{leave_callers_keyring, new_session};
 use super::terminal::Pty;
 use super::{
-    Init, View, ask_for_devices_and_hooks, attach_root, become_program, hand_over, make_container,
-    namespaces, own_pid, take_streams,
+    Init, View, ask_for_devices_and_hooks, attach_root, become_program, close_container, hand_over,
+    labels, make_container, namespaces, own_pid, take_streams,
 };
 use crate::mount::open_filesystem;
 use crate::protocol::{Failure, Stage, Wish, Word};
@@ -49,6 +49,8 @@ pub(super) fn join(init: &mut Init<'_>, joiner: Joiner) -> Result<Infallible, Fa
         exit_now(0)
     }
     drop((maker, root));
+    // Init has it from birth: where it is born it meets no procfs of the host.
+    labels::set(init.plan.process.as_ref()).at(Stage::Identity)?;
     let itself = give_birth(init, &inits, joiner)?;
     be_born(init, inits, &itself)
 }
@@ -72,8 +74,8 @@ fn make(init: &mut Init<'_>, root: &Root, maker: &MakersEnd) -> Result<(), Failu
     namespaces::set_up(init.plan).at(Stage::Namespaces)?;
     ask_for_devices_and_hooks(init.plan, &init.channel).at(Stage::Hooks)?;
     let procfs = || ask_for_procfs(maker);
-    let pty = make_container(init, root, &View { pid, procfs: &procfs })?;
-    let (master, slave) = pty.map(Pty::into_halves).unzip();
+    let made = make_container(init, root, &View { pid, procfs: &procfs })?;
+    let (master, slave) = close_container(init, root, made)?.map(Pty::into_halves).unzip();
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     let given: Vec<_> = [mounts.as_fd(), root.as_fd()]
         .into_iter()

@@ -8,7 +8,7 @@ use oci_spec::runtime::{Linux, Spec};
 
 use super::filesystem::{devices, mounts, rootfs};
 use super::linux::{
-    cgroups, memory_policy, namespaces, net_devices, personality, seccomp, sysctl, uts,
+    cgroups, labels, memory_policy, namespaces, net_devices, personality, seccomp, sysctl, uts,
 };
 use super::rules::{unsupported, version};
 use super::{Confinement, Given, Plan, Planned, Process, Violations, hooks, process};
@@ -39,7 +39,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     let mut namespaces = namespaces::plan(linux, found);
     namespaces::note_changes(spec, linux, &mut namespaces);
     check_privilege(&namespaces, host, found);
-    let mounts = mounts::plan(given, &namespaces, found);
+    let mount_label = labels::of_mounts(linux, host, found);
+    let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), found);
     let process = plan_process(given, &namespaces, found);
     let plan = Plan {
         id: request.id.clone(),
@@ -73,6 +74,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
         namespaces,
         mounts,
+        mount_label,
     };
     check_mount_namespace(&plan, found);
     plan
@@ -92,8 +94,9 @@ fn plan_process(
     found: &mut Violations,
 ) -> Option<Process> {
     let process = given.spec.process().as_ref();
-    let available = given.host.capabilities(namespaces.has(Kind::User));
-    let planned = process.map(|process| process::plan(process, available, "/process", found));
+    let own_user_namespace = namespaces.has(Kind::User);
+    let planned = process
+        .map(|process| process::plan(process, given.host, own_user_namespace, "/process", found));
     if let Some(planned) = &planned {
         process::check_mapped(planned, namespaces, found);
     }

@@ -36,8 +36,8 @@ pub fn exec(
     request: &request::Exec,
 ) -> Result<Planned<Process>, Vec<Violation>> {
     let mut found = Violations::default();
-    let available = host.capabilities(namespaces.contains(Kind::User));
-    let planned = process::plan(given, available, "", &mut found);
+    let own_user_namespace = namespaces.contains(Kind::User);
+    let planned = process::plan(given, host, own_user_namespace, "", &mut found);
     process::check_console(Some(&planned), &request.console, "", &mut found);
     found.finish(planned.with_sockets(request.listen_fds))
 }
@@ -53,9 +53,9 @@ pub(crate) fn cgroup_below(
     paths.iter().try_fold(container.clone(), |location, path| location.below(Path::new(path)))
 }
 
-/// A process of `--process` has the container's capabilities where it says nothing of its own, as runc has it: a file
-/// without them is not one that asks for none.
-pub(crate) fn with_capabilities_of(
+/// A process of `--process` has the container's capabilities and labels where it says nothing of its own, as runc has it:
+/// a file without them is not one that asks for none.
+pub(crate) fn with_what_it_lacks(
     given: &SpecProcess,
     container: Option<&SpecProcess>,
 ) -> SpecProcess {
@@ -64,7 +64,18 @@ pub(crate) fn with_capabilities_of(
     if process.capabilities().is_none() {
         process.set_capabilities(container.capabilities().clone());
     }
+    if is_unset(process.apparmor_profile()) {
+        process.set_apparmor_profile(container.apparmor_profile().clone());
+    }
+    if is_unset(process.selinux_label()) {
+        process.set_selinux_label(container.selinux_label().clone());
+    }
     process
+}
+
+/// Engines send an empty string for a label that is not set.
+fn is_unset(label: &Option<String>) -> bool {
+    label.as_deref().is_none_or(str::is_empty)
 }
 
 /// The process that the flags describe: the container's own, with what they change.
@@ -105,11 +116,11 @@ pub(crate) fn process_of_flags(
     if let Some(no_new_privileges) = request.no_new_privileges {
         process.set_no_new_privileges(Some(no_new_privileges));
     }
-    if let Some(profile) = &request.apparmor {
-        process.set_apparmor_profile(Some(profile.clone()));
+    if !is_unset(&request.apparmor) {
+        process.set_apparmor_profile(request.apparmor.clone());
     }
-    if let Some(label) = &request.process_label {
-        process.set_selinux_label(Some(label.clone()));
+    if !is_unset(&request.process_label) {
+        process.set_selinux_label(request.process_label.clone());
     }
     let warnings = add_capabilities(&mut process, &request.capabilities);
     Planned { plan: process, warnings }

@@ -24,15 +24,18 @@ mod update;
 
 pub use create::create;
 pub use exec::{Joining, exec};
-pub(crate) use exec::{cgroup_below, process_of_flags, with_capabilities_of};
+pub(crate) use exec::{cgroup_below, process_of_flags, with_what_it_lacks};
 pub use filesystem::{
     Attributes, ContainerPath, Device, DeviceKind, IdMappings, Link, Mount, MountIds, MountKind,
     Parameter, Propagation, Rootfs, SourceLink, mount_option_names,
 };
 pub(crate) use given::Given;
 pub use hooks::{HOOK_NAMES, Hook, Hooks};
-pub(crate) use linux::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
-pub use linux::{MemoryPolicy, Sysctl};
+pub use linux::{Labels, MemoryPolicy, Sysctl};
+pub(crate) use linux::{
+    MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, names_any as names_labels,
+    names_any_of_process as process_names_labels,
+};
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};
@@ -78,6 +81,8 @@ pub struct Plan {
     pub rootfs: Rootfs,
     /// `mounts`, in the order of the config.
     pub mounts: Vec<Mount>,
+    /// `linux.mountLabel`: the security context of filesystems that are made for the container (selinux(8)).
+    pub mount_label: Option<CString>,
     /// Device nodes: the spec's default devices and `linux.devices`.
     pub devices: Vec<Device>,
     /// Whether device nodes are bind mounts of the host's (in a user namespace, where mknod(2) is
@@ -106,6 +111,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What a new filesystem of the container's is told of its label.
+    pub(crate) fn mount_context(&self) -> Option<Parameter> {
+        self.mount_label.as_deref().map(Parameter::context)
+    }
+
     /// The terminal, if the program gets one.
     pub(crate) fn terminal(&self) -> Option<Terminal> {
         self.process.as_ref().and_then(|process| process.terminal)

@@ -32,9 +32,13 @@ pub(crate) fn container(context: &Context, request: &request::Create) -> Result<
     let loaded = spec::load(&bundle)?;
     warn(context, &loaded.warnings);
     let host = Host::probe()?;
-    let (spec, planned) = loaded.plan(|spec| plan::create(spec, &host, request, &bundle))?;
+    let owner = host.euid;
+    let (spec, planned) = loaded.plan(|spec| {
+        let host = host.asked_for_labels(plan::names_labels(spec));
+        plan::create(spec, &host, request, &bundle)
+    })?;
     warn(context, &planned.warnings);
-    Ok(Prepared { plan: planned.plan, process: spec.process().clone(), owner: host.euid })
+    Ok(Prepared { plan: planned.plan, process: spec.process().clone(), owner })
 }
 
 /// Prepares a process in the container of `state`: that of the file, or the container's own with
@@ -51,7 +55,8 @@ pub(crate) fn process(
     let namespaces = state.namespaces()?;
     let host = Host::probe()?;
     let plan = |given: &SpecProcess| {
-        let given = plan::with_capabilities_of(given, state.process.as_ref());
+        let given = plan::with_what_it_lacks(given, state.process.as_ref());
+        let host = host.asked_for_labels(plan::process_names_labels(&given));
         plan::exec(&given, &host, namespaces, request)
     };
     let Planned { plan: process, warnings } = match request.process.as_deref() {

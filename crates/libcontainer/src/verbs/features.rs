@@ -27,8 +27,8 @@ pub fn features() -> Value {
                 "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true
             },
             "seccomp": seccomp(),
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
             "memoryPolicy": {
                 "modes": MEMORY_POLICY_MODES.map(|mode| mode.to_string()),

@@ -31,7 +31,7 @@ fn the_class_says_who_can_do_something_about_it() {
     for (pointer, value) in specification {
         assert_eq!(class_of(pointer, value, &legacy()), Class::Specification, "{pointer}");
     }
-    let not_yet = [("/linux/mountLabel", json!("label")), ("/linux/intelRdt", json!({}))];
+    let not_yet = [("/linux/intelRdt", json!({}))];
     for (pointer, value) in not_yet {
         assert_eq!(class_of(pointer, value, &legacy()), Class::NotYet, "{pointer}");
     }
@@ -40,4 +40,7 @@ fn the_class_says_who_can_do_something_about_it() {
     let unified_file = ("/linux/resources/unified", json!({"memory.high": "1"}));
     assert_eq!(class_of(unified_file.0, unified_file.1, &legacy()), Class::Host);
     assert_eq!(class_of("/hostname", json!("h"), &rootless()), Class::Host);
+    for pointer in ["/process/apparmorProfile", "/process/selinuxLabel", "/linux/mountLabel"] {
+        assert_eq!(class_of(pointer, json!("label"), &legacy()), Class::Host, "{pointer}");
+    }
 }

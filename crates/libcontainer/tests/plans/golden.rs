@@ -12,7 +12,7 @@ use libcontainer::request;
 use libnamespaces::KindSet;
 use serde_json::Value;
 
-use crate::hosts::{self, legacy, rootless, unified};
+use crate::hosts::{self, labelling, legacy, rootless, unified};
 
 /// Compares `text` with the golden file of `name`.
 #[track_caller]
@@ -102,7 +102,7 @@ fn an_empty_config() {
 #[test]
 fn everything() {
     let text = include_str!("everything.json");
-    check_config("everything", &serde_json::from_str(text).unwrap(), &unified());
+    check_config("everything", &serde_json::from_str(text).unwrap(), &labelling());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use libcgroups::Layout;
-use libcontainer::host::Host;
+use libcontainer::host::{Host, SecurityModules};
 use libcontainer::plan::{self, Planned};
 use libcontainer::{Violation, request};
 use oci_spec::runtime::Spec;
@@ -24,13 +24,25 @@ const HYBRID: &str = "\
 /// Root, on a machine with cgroup v1.
 pub(crate) fn legacy() -> Host {
     let cgroups = Layout::parse(HYBRID, "1:memory:/\n0::/").unwrap();
-    Host { euid: 0, in_user_namespace: false, cgroups, permitted: (1 << 41) - 1 }
+    Host {
+        euid: 0,
+        in_user_namespace: false,
+        cgroups,
+        permitted: (1 << 41) - 1,
+        security_modules: SecurityModules::default(),
+    }
 }
 
 /// Root, on a machine with cgroup v2, in a cgroup of a service.
 pub(crate) fn unified() -> Host {
     let own = "0::/system.slice/engine.service";
     Host { cgroups: Layout::unified(Path::new("/sys/fs/cgroup"), own), ..legacy() }
+}
+
+/// Root, on a machine with cgroup v2 that confines by labels.
+pub(crate) fn labelling() -> Host {
+    let security_modules = SecurityModules { apparmor: true, selinux: true };
+    Host { security_modules, ..unified() }
 }
 
 /// A user, on a machine with cgroup v2.

@@ -8,6 +8,8 @@ mod golden;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod labels;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod systemd;

@@ -5,7 +5,7 @@ use libcontainer::{Violation, spec};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use crate::hosts::{base, legacy, plan, set, unified};
+use crate::hosts::{base, labelling, legacy, plan, set, unified};
 
 /// Every property of runtime-spec 1.3.0 that is for Linux.
 fn all() -> Value {
@@ -60,8 +60,8 @@ fn outcome(config: &Value) -> String {
         Ok(planned) => format!("{planned:?}"),
         Err(violations) => format!("{violations:?}"),
     };
-    // A property may be for one of the two kinds of machines.
-    show(plan(config, &legacy())) + &show(plan(config, &unified()))
+    // A property may be for one of these kinds of machines.
+    [legacy(), unified(), labelling()].map(|host| show(plan(config, &host))).concat()
 }
 
 /// The rows of properties.json: a property, a value other than its default, and the name of what

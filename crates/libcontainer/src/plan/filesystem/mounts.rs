@@ -32,6 +32,16 @@ impl Parameter {
     pub(crate) fn new(key: &CStr, value: &CStr) -> Self {
         Self { key: key.to_owned(), value: Some(value.to_owned()) }
     }
+
+    /// The SELinux label of everything in a filesystem (mount(8), "context=").
+    pub(crate) fn context(label: &CStr) -> Self {
+        Self::new(c"context", label)
+    }
+
+    /// Whether it excludes one of these.
+    fn is_context(&self) -> bool {
+        [c"context", c"defcontext"].contains(&self.key.as_c_str())
+    }
 }
 
 /// One entry of `mounts`.
@@ -89,6 +99,17 @@ pub enum MountKind {
     Cgroup,
 }
 
+impl MountKind {
+    /// Gives a new filesystem the label `label`, if its options have none of their own.
+    fn give_label(&mut self, label: &CStr) {
+        let Self::Filesystem { fstype, parameters, .. } = self else { return };
+        let has_own = parameters.iter().any(Parameter::is_context);
+        if !has_own && !NOT_LABELLED.iter().any(|name| fstype.as_bytes() == name.as_bytes()) {
+            parameters.push(Parameter::context(label));
+        }
+    }
+}
+
 /// What becomes of a bind mount whose source is a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceLink {
@@ -102,6 +123,9 @@ pub enum SourceLink {
 
 /// The longest value that fsconfig(2) takes, in bytes.
 const LONGEST_VALUE: usize = 255;
+/// Filesystems of the kernel's own that `linux.mountLabel` is not for: proc and sysfs have labels for each file, and a
+/// queue's filesystem exists with its IPC namespace, so that its root is labelled instead (as runc does).
+const NOT_LABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
 /// Filesystems of the kernel's own, for which a read-only mount is enough: making the instance
 /// read-only matters where there is a disk behind it, or other mounts of it.
 const KERNEL_FILESYSTEMS: [&str; 6] = ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "ramfs"];
@@ -117,13 +141,16 @@ impl Mount {
 pub(crate) fn plan(
     given: &Given<'_>,
     namespaces: &Namespaces,
+    label: Option<&CStr>,
     found: &mut Violations,
 ) -> Vec<Mount> {
     let mounts = given.spec.mounts().iter().flatten().enumerate();
     mounts
         .map(|(index, mount)| {
             let planner = Planner { pointer: format!("/mounts/{index}"), mount, namespaces };
-            planner.plan(index, given.bundle, found)
+            let mut mount = planner.plan(index, given.bundle, found);
+            label.into_iter().for_each(|label| mount.kind.give_label(label));
+            mount
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! What of `linux` is neither about the root filesystem nor about one process.
 
 pub(super) mod cgroups;
+pub(super) mod labels;
 pub(super) mod mappings;
 pub(super) mod memory_policy;
 pub(super) mod namespaces;
@@ -10,6 +11,8 @@ pub(super) mod seccomp;
 pub(super) mod sysctl;
 pub(super) mod uts;
 
+pub use labels::Labels;
+pub(crate) use labels::{names_any, names_any_of_process};
 pub use memory_policy::MemoryPolicy;
 pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
 pub use sysctl::Sysctl;

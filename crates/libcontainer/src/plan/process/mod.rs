@@ -6,9 +6,10 @@ use std::path::Path;
 use libnamespaces::Namespaces;
 use oci_spec::runtime::{Process as SpecProcess, User};
 
-use crate::plan::linux::mappings;
+use crate::host::Host;
+use crate::plan::linux::{labels, mappings};
 use crate::plan::rules::unsupported;
-use crate::plan::{ContainerPath, Violations};
+use crate::plan::{ContainerPath, Labels, Violations};
 use crate::request::Console;
 
 mod capabilities;
@@ -54,6 +55,8 @@ pub struct Process {
     pub scheduler: Option<libsyscall::scheduler::Attributes>,
     /// `execCPUAffinity`, of which init takes no notice.
     pub affinity: Affinity,
+    /// `apparmorProfile` and `selinuxLabel`.
+    pub labels: Labels,
 }
 
 impl Process {
@@ -103,17 +106,18 @@ pub(crate) fn check_console(
     }
 }
 
-/// Plans `process`, which `pointer` points to and which can be given the capabilities
-/// `available`.
+/// Plans `process`, which `pointer` points to, for a container that may have a user namespace of its own.
 pub(crate) fn plan(
     process: &SpecProcess,
-    available: u64,
+    host: &Host,
+    own_user_namespace: bool,
     pointer: &str,
     found: &mut Violations,
 ) -> Process {
     let at = |name: &str| format!("{pointer}/{name}");
     unsupported::refuse_of_process(process, pointer, found);
     let given = process.capabilities().as_ref();
+    let available = host.capabilities(own_user_namespace);
     let user = process.user();
     check_user(user, &at("user"), found);
     Process {
@@ -143,6 +147,7 @@ pub(crate) fn plan(
             .as_ref()
             .map(|given| scheduling::scheduler(given, &at("scheduler"), found)),
         affinity: scheduling::affinity(process, &at("execCPUAffinity"), found),
+        labels: labels::of_process(process, host, pointer, found),
     }
 }
 

@@ -9,9 +9,6 @@ pub(crate) fn refuse(spec: &Spec, linux: &Linux, found: &mut Violations) {
     if linux.intel_rdt().is_some() {
         found.not_yet("/linux/intelRdt", "");
     }
-    if let Some(label) = set(linux.mount_label().as_deref()) {
-        found.not_yet("/linux/mountLabel", label);
-    }
 }
 
 fn refuse_other_platforms(spec: &Spec, found: &mut Violations) {
@@ -29,14 +26,8 @@ fn refuse_other_platforms(spec: &Spec, found: &mut Violations) {
     }
 }
 
-/// An LSM that is not applied is a hole, so a label is an error until it is.
+/// What of a process is for another platform.
 pub(crate) fn refuse_of_process(process: &Process, pointer: &str, found: &mut Violations) {
-    if let Some(profile) = set(process.apparmor_profile().as_deref()) {
-        found.not_yet(&format!("{pointer}/apparmorProfile"), profile);
-    }
-    if let Some(label) = set(process.selinux_label().as_deref()) {
-        found.not_yet(&format!("{pointer}/selinuxLabel"), label);
-    }
     let windows = [
         ("commandLine", process.command_line().as_deref()),
         ("user/username", process.user().username().as_deref()),
