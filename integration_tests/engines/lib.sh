@@ -7,7 +7,7 @@
 #
 #   integration_tests/engines/ENGINE RUNTIME [CHECK...]     aril is given as the path of its binary
 #
-# A check runs in a shell of its own, in which every command that fails ends it; it has a minute and a half. For each a line
+# A check runs in a shell of its own, in which every command that fails ends it; it has three minutes. For each a line
 # is printed: ok, FAILED or skipped, its name and time, and why.
 
 runtime=${2:-$1}
@@ -106,7 +106,7 @@ program='trap "exit 0" TERM; while :; do sleep 0.2; done'
 
 run_check() {
 	local name=$1 status=0 began=${EPOCHREALTIME/./} why
-	timeout --kill-after 5 90 bash -euo pipefail -- "$0" --one "$runtime" "check_$name" >"$work/output" 2>&1 </dev/null || status=$?
+	timeout --kill-after 5 180 bash -euo pipefail -- "$0" --one "$runtime" "check_$name" >"$work/output" 2>&1 </dev/null || status=$?
 	if [ "$status" = 0 ]; then
 		timeout --kill-after 5 60 bash -euo pipefail -- "$0" --one "$runtime" left >"$work/output" 2>&1 </dev/null || status=$?
 	else
