@@ -178,8 +178,10 @@ def check_update_and_daemon_reload():
 
 
 def check_out_of_memory_is_reported():
-    container = Pod().container("dd", "if=/dev/zero", "of=/dev/null", "bs=200M", resources={"memory_limit_in_bytes": 33554432})
-    same(container.exit(), 137, "exit code")
+    # Its first process lives on, so that there is time to see it.
+    container = Pod().container("sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M; sleep 2; exit 5",
+                                resources={"memory_limit_in_bytes": 33554432})
+    same(container.exit(), 5, "exit code")
     same(container.status().reason, "OOMKilled", "reason")
 
 
@@ -316,7 +318,7 @@ def main():
         except Skip as reason:
             word, result = "skipped", f": {reason}"
         except Exception as error:
-            traceback.print_exc()
+            traceback.print_exc(limit=2)
             details = error.details() if isinstance(error, grpc.RpcError) else str(error)
             word, result = "FAILED", ": " + " ".join(details.split())
             try:
