@@ -85,7 +85,7 @@ class Container:
 
     def run(self, *command):
         """The exit code of a command inside, and what it has written."""
-        answer = client.ExecSync(container_id=self.id, cmd=command, timeout=30)
+        answer = client.ExecSync(container_id=self.id, cmd=list(command), timeout=30)
         return answer.exit_code, answer.stdout.decode().strip(), answer.stderr.decode().strip()
 
     def output(self, *command):
@@ -197,7 +197,7 @@ def check_exec_of_what_is_not_there():
 
 def check_exec_takes_too_long():
     container = Pod().container()
-    refused(lambda: client.ExecSync(container_id=container.id, cmd=["sleep", "60"], timeout=1), "timed out")
+    refused(lambda: client.ExecSync(container_id=container.id, cmd=["sleep", "60"], timeout=1), "exceeded")
 
 
 def check_program_is_not_there():
