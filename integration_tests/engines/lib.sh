@@ -10,8 +10,9 @@
 # A check runs in a shell of its own, in which every command that fails ends it; it has three minutes. For each a line
 # is printed: ok, FAILED or skipped, its name and time, and why.
 
-runtime=${2:-$1}
-runtime=${runtime##*/}
+# In a check's own shell the name comes second.
+runtime=${1##*/}
+[ "$1" != --one ] || runtime=$2
 work=/root/engine-checks
 
 # fail MESSAGE : the check has failed.
