@@ -36,3 +36,7 @@ soak COUNT="10000":
 # Containers that attack the host for SECONDS: nothing is reached.
 hostile SECONDS="60":
     hack/soak --hostile {{SECONDS}}
+
+# Docker, containerd and Podman with aril, runc and crun, in a virtual machine: one table.
+vm-engines *ARGS:
+    hack/vm-engines {{ARGS}}

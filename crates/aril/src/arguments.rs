@@ -39,7 +39,7 @@ pub(crate) struct Globals {
     /// Have systemd manage cgroups: linux.cgroupsPath is SLICE:PREFIX:NAME.
     #[arg(long)]
     pub systemd_cgroup: bool,
-    /// Who manages cgroups, `cgroupfs` or `systemd` (crun's flag).
+    /// Who manages cgroups, `cgroupfs`, `systemd` or `disabled` (crun's flag).
     #[arg(long, value_name = "MANAGER")]
     pub cgroup_manager: Option<String>,
     /// Whether failures to change cgroups are ignored: true, false or auto.

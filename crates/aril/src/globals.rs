@@ -28,10 +28,22 @@ fn default_root() -> PathBuf {
     }
 }
 
-/// The systemd that is to manage the cgroup of a new container, if one is.
-pub(crate) fn systemd(globals: &Globals) -> anyhow::Result<Option<request::Bus>> {
-    let asked = globals.systemd_cgroup || globals.cgroup_manager.as_deref() == Some("systemd");
-    asked.then(bus).transpose()
+/// Who is to manage the cgroup of a new container.
+pub(crate) fn cgroup_manager(globals: &Globals) -> anyhow::Result<request::CgroupManager> {
+    check_rootless(globals)?;
+    match (globals.cgroup_manager.as_deref(), globals.systemd_cgroup) {
+        (None | Some("systemd"), true) | (Some("systemd"), false) => {
+            Ok(request::CgroupManager::Systemd(bus()?))
+        }
+        (None | Some("cgroupfs"), false) => Ok(request::CgroupManager::Files),
+        (Some("disabled"), false) => Ok(request::CgroupManager::Nobody),
+        (Some(other @ ("cgroupfs" | "disabled")), true) => {
+            bail!("--systemd-cgroup and --cgroup-manager {other} exclude each other")
+        }
+        (Some(other), _) => {
+            bail!("--cgroup-manager {other}: write cgroupfs, systemd or disabled")
+        }
+    }
 }
 
 /// Root's is the machine's systemd, any other user's his own. sd-bus's rule for where its bus is.
@@ -64,18 +76,8 @@ fn own_directory() -> Option<PathBuf> {
     std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Refuses what would be ignored: cgroups that somebody else is to manage.
-pub(crate) fn refuse_other_managers(globals: &Globals) -> anyhow::Result<()> {
-    match globals.cgroup_manager.as_deref() {
-        None | Some("systemd") => {}
-        Some("cgroupfs") if globals.systemd_cgroup => {
-            bail!("--systemd-cgroup and --cgroup-manager cgroupfs exclude each other")
-        }
-        Some("cgroupfs") => {}
-        Some(other) => {
-            bail!("--cgroup-manager {other} is not supported yet; cgroupfs and systemd are")
-        }
-    }
+/// Refuses a value that would be ignored.
+fn check_rootless(globals: &Globals) -> anyhow::Result<()> {
     match globals.rootless.as_str() {
         "true" | "false" | "auto" => Ok(()),
         other => bail!("--rootless {other:?}: write true, false or auto"),

@@ -10,7 +10,7 @@ use crate::{Bus, Error, Layout, Scope};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Location {
-    /// Nobody: no hierarchy is mounted, so there is no cgroup.
+    /// Nobody: no hierarchy is mounted, or none of its own was asked for.
     Nobody,
     /// The runtime, by directories and files.
     Files(Directories),

@@ -67,6 +67,18 @@ pub struct Update {
     pub resources: Resources,
 }
 
+/// Who manages the cgroup of a new container.
+#[derive(Clone, Debug, Default)]
+pub enum CgroupManager {
+    /// The runtime.
+    #[default]
+    Files,
+    /// This systemd.
+    Systemd(Bus),
+    /// Nobody: the container stays in the cgroup of whoever calls the runtime, without limits of its own.
+    Nobody,
+}
+
 /// `create`, and the part of `run` that is the same.
 #[derive(Clone, Debug, Default)]
 pub struct Create {
@@ -84,8 +96,8 @@ pub struct Create {
     pub no_new_keyring: bool,
     /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).
     pub preserve_fds: u32,
-    /// The systemd that manages the cgroup (`--systemd-cgroup`), or nothing where the runtime does.
-    pub systemd: Option<Bus>,
+    /// Who manages the cgroup (`--systemd-cgroup`, `--cgroup-manager`).
+    pub cgroup_manager: CgroupManager,
     /// How many sockets the program is passed after the standard streams (sd_listen_fds(3)).
     pub listen_fds: u32,
 }

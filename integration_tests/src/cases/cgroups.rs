@@ -18,7 +18,7 @@ cases!("cgroups":
     memory_limit, memory_swap, memory_unlimited, memory_kills, pids_limit, pids_unlimited, cpu_weight,
     cpu_quota, cpu_limits, cpuset, several_limits, block_io_weight, shares_that_cannot_be, no_class_of_the_network, a_way_up_is_refused, a_used_cgroup_is_refused,
     a_cgroup_used_in_one_hierarchy_is_refused, a_frozen_cgroup_is_refused, threads_are_no_processes,
-    a_missing_controller_is_named, processes_are_counted, delete_removes_sub_cgroups,
+    a_missing_controller_is_named, none_of_its_own, processes_are_counted, delete_removes_sub_cgroups,
     delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
     no_resources, old_pids_of_zero,
 );
@@ -452,4 +452,27 @@ fn every_cgroup_is_there(container: &Container) -> Test {
     let expected = directories(container.pid()?)?;
     same!(found.len(), expected.len());
     Ok(())
+}
+
+/// crun's `--cgroup-manager disabled`, which Podman uses for `--cgroups disabled`.
+fn none_of_its_own(container: &mut Container) -> Test {
+    container.script("exec sleep 1000");
+    container.set("/linux/resources", json!({"memory": {"limit": 67_108_864}}));
+    container.save()?;
+    let bundle = container.bundle();
+    let create = |flags: &[&str]| {
+        let command = ["create", "--bundle", &bundle, &container.id];
+        container.runtime(&[&["--cgroup-manager", "disabled"], flags, &command].concat())
+    };
+    create(&["--systemd-cgroup"])?.fails(1, &["--systemd-cgroup", "exclude"])?;
+    create(&[])?.success()?;
+    container.verb("start")?.success()?;
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    same!(fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?, own);
+    same!(container.exec(&["cat", "/proc/self/comm"])?.success()?.lines(), ["cat"]);
+    container.verb("pause")?.fails(1, &["no cgroup of its own"])?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
+    container.nothing_left()
 }

@@ -17,6 +17,7 @@ cases!("mount_options":
     remount_keeps_the_rest, remount_of_what_is_no_mount, remount_with_a_wrong_option, remount_by_a_link, source_link_is_followed,
     source_link_itself, destination_link_itself, link_is_copied, link_that_is_there_already,
     another_link_is_there, what_is_no_link_is_bound, links_of_new_filesystems,
+    a_copied_directory_is_as_asked_for,
 );
 
 /// Each option that the specification says must or should be known, and what it shows.
@@ -283,5 +284,17 @@ fn links_of_new_filesystems(container: &mut Container) -> Test {
         container.create_refused(&["follow, copy-symlink"])?;
         container.config["mounts"].as_array_mut().and_then(Vec::pop);
     }
+    Ok(())
+}
+
+/// Podman's `--tmpfs DIRECTORY:mode=1770` copies what is there, too.
+fn a_copied_directory_is_as_asked_for(container: &mut Container) -> Test {
+    fs::create_dir_all(container.rootfs().join("data/sub"))?;
+    let options = ["tmpcopyup", "mode=1770", "uid=7"];
+    container.mount(
+        json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": options }),
+    );
+    let output = container.run_script("stat -c '%a %u %g' /data; ls /data")?;
+    same!(output.success()?.lines(), ["1770 7 0", "sub"]);
     Ok(())
 }

@@ -33,18 +33,17 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
     if matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_)) {
         libcontainer::protect_own_binary()?;
     }
-    let systemd = if matches!(command, Command::Create(_) | Command::Run(_)) {
-        globals::refuse_other_managers(&cli.globals)?;
-        globals::systemd(&cli.globals)?
+    let manager = if matches!(command, Command::Create(_) | Command::Run(_)) {
+        globals::cgroup_manager(&cli.globals)?
     } else {
-        None
+        request::CgroupManager::default()
     };
     let context = &globals::context(&cli.globals, inherited)?;
     match command {
         Command::Create(create) => {
-            libcontainer::create(context, &creation(create, true, systemd)?)?
+            libcontainer::create(context, &creation(create, true, manager)?)?
         }
-        Command::Run(run) => return Ok(libcontainer::run(context, &running(run, systemd)?)?),
+        Command::Run(run) => return Ok(libcontainer::run(context, &running(run, manager)?)?),
         Command::Exec(exec) => return exec::run(context, *exec),
         Command::Start(one) => libcontainer::start(context, &one.id)?,
         Command::State(one) => print_json(&libcontainer::state(context, &one.id)?)?,
@@ -64,7 +63,7 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
 fn creation(
     create: Create,
     detach: bool,
-    systemd: Option<request::Bus>,
+    cgroup_manager: request::CgroupManager,
 ) -> anyhow::Result<request::Create> {
     if create.pidfd_socket.is_some() {
         bail!("--pidfd-socket is not supported yet");
@@ -78,13 +77,13 @@ fn creation(
         no_new_keyring: create.no_new_keyring,
         preserve_fds: create.preserve_fds,
         listen_fds: listening(),
-        systemd,
+        cgroup_manager,
     })
 }
 
-fn running(run: Run, systemd: Option<request::Bus>) -> anyhow::Result<request::Run> {
+fn running(run: Run, manager: request::CgroupManager) -> anyhow::Result<request::Run> {
     let Run { create, detach, keep, no_subreaper } = run;
-    Ok(request::Run { create: creation(create, detach, systemd)?, keep, no_subreaper })
+    Ok(request::Run { create: creation(create, detach, manager)?, keep, no_subreaper })
 }
 
 /// An empty path is none, as runc takes it.

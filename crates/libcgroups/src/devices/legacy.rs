@@ -119,7 +119,7 @@ mod tests {
         let layout = Layout::parse("1 0 0:1 / /c/devices rw - cgroup c rw,devices", "").unwrap();
         let devices: Vec<_> = serde_json::from_str(devices).unwrap();
         match plan_devices(&devices, &layout) {
-            Ok(DeviceAccess::Unified(_)) => panic!("v2 on a v1 machine"),
+            Ok(DeviceAccess::Unified(_) | DeviceAccess::Unlimited) => panic!("not v1"),
             Ok(DeviceAccess::Legacy(writes)) => Ok(writes
                 .iter()
                 .map(|write| {

@@ -18,6 +18,8 @@ pub enum DeviceAccess {
     Legacy(Vec<Write>),
     /// The v2 program, 8 bytes an instruction.
     Unified(Vec<u64>),
+    /// All that the caller may use: no cgroup of the container's own was asked for.
+    Unlimited,
 }
 
 /// One rule about one kind of device node.

@@ -130,7 +130,9 @@ impl CgroupManager for Manager {
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
         match access {
             DeviceAccess::Legacy(writes) => self.write_all(writes),
-            DeviceAccess::Unified(_) => self.unified.apply_devices(access),
+            DeviceAccess::Unified(_) | DeviceAccess::Unlimited => {
+                self.unified.apply_devices(access)
+            }
         }
     }
 

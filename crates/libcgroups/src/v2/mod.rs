@@ -124,8 +124,10 @@ impl CgroupManager for Manager {
     }
 
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
-        let (Some(directory), DeviceAccess::Unified(program)) = (self.directory(), access) else {
-            return Err(Error::NoHierarchy("devices"));
+        let (directory, program) = match (self.directory(), access) {
+            (None, DeviceAccess::Unlimited) => return Ok(()),
+            (Some(directory), DeviceAccess::Unified(program)) => (directory, program),
+            _ => return Err(Error::NoHierarchy("devices")),
         };
         let failed = |call| move |errno| Error::Devices { call, errno };
         let cgroup = files::open_directory(directory)?;

@@ -8,19 +8,39 @@ use rustix::fs::{
     mknodat, openat, readlinkat, statat, symlinkat,
 };
 
+use crate::plan::Parameter;
+
 /// How deep a tree may be: far more than any image has, and no danger to the stack.
 const DEEPEST: usize = 128;
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Copies the tree below `from` to the empty directory `to`: types, permissions, owners, links.
-pub(crate) fn copy(from: &OwnedFd, to: &OwnedFd) -> anyhow::Result<()> {
+/// Copies the tree below `from` to the empty tmpfs `to`: types, permissions, owners, links. What the mount's `parameters`
+/// say of the topmost directory holds, as without a copy.
+pub(crate) fn copy(from: &OwnedFd, to: &OwnedFd, parameters: &[Parameter]) -> anyhow::Result<()> {
     let from = openat(from, c".", DIRECTORY, Mode::empty()).context("tmpcopyup: open")?;
     let to = openat(to, c".", DIRECTORY, Mode::empty()).context("tmpcopyup: open")?;
-    copy_directory(from.as_fd(), to.as_fd(), 0).context("tmpcopyup")
+    copy_entries(from.as_fd(), to.as_fd(), 0).context("tmpcopyup")?;
+    let given = rustix::fs::fstat(&to).context("tmpcopyup: fstat")?;
+    let mut own = rustix::fs::fstat(&from).context("tmpcopyup: fstat")?;
+    for Parameter { key, .. } in parameters {
+        match key.to_bytes() {
+            b"mode" => own.st_mode = given.st_mode,
+            b"uid" => own.st_uid = given.st_uid,
+            b"gid" => own.st_gid = given.st_gid,
+            _ => {}
+        }
+    }
+    own_and_permit(to.as_fd(), &own).context("tmpcopyup")
 }
 
 fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> anyhow::Result<()> {
+    copy_entries(from, to, depth)?;
+    let own = rustix::fs::fstat(from).context("fstat")?;
+    own_and_permit(to, &own)
+}
+
+fn copy_entries(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> anyhow::Result<()> {
     anyhow::ensure!(depth < DEEPEST, "more than {DEEPEST} directories deep");
     for entry in Dir::read_from(from).context("read a directory")? {
         let entry = entry.context("read a directory")?;
@@ -29,8 +49,7 @@ fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> any
             copy_entry(from, to, name, depth).with_context(|| format!("{name:?}"))?;
         }
     }
-    let own = rustix::fs::fstat(from).context("fstat")?;
-    own_and_permit(to, &own)
+    Ok(())
 }
 
 fn copy_entry(

@@ -125,8 +125,8 @@ fn mount_one(
     let kernel_view = is_kernel_view(mount, &tree)?;
     let place = find_place(root, mount, target, kernel_view)?;
     check_proc(mount, &place, &tree)?;
-    if mount.copy_up {
-        super::copy_up::copy(&place, &tree)?;
+    if let (true, MountKind::Filesystem { parameters, .. }) = (mount.copy_up, &mount.kind) {
+        super::copy_up::copy(&place, &tree, parameters)?;
     }
     attach(&tree, &place).with_context(|| attach_context(&tree, &place))?;
     mounted.kernel_views.cover(&mount.destination);

@@ -5,7 +5,7 @@ use std::path::Path;
 use libcontainer::default_spec;
 use libcontainer::host::Host;
 use libcontainer::plan::{self, Plan};
-use libcontainer::request::{self, Bus};
+use libcontainer::request::{self, Bus, CgroupManager};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
@@ -24,8 +24,9 @@ fn plan_on(host: &Host, changes: &[(&str, Value)]) -> Result<Plan, Vec<String>> 
     let spec: Spec = serde_json::from_value(config).unwrap();
     let user = (host.euid != 0).then_some(host.euid);
     let bus = Bus { socket: "/run/bus".into(), user };
+    let cgroup_manager = CgroupManager::Systemd(bus);
     let request =
-        request::Create { id: "c1".to_owned(), systemd: Some(bus), ..request::Create::default() };
+        request::Create { id: "c1".to_owned(), cgroup_manager, ..request::Create::default() };
     let planned = plan::create(&spec, host, &request, Path::new("/bundle"));
     planned
         .map(|planned| planned.plan)

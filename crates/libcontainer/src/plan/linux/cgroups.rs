@@ -12,6 +12,7 @@ use crate::host::Host;
 use crate::plan::linux::mappings;
 use crate::plan::rules::version;
 use crate::plan::{Given, Mount, MountKind, Process, Violations};
+use crate::request::CgroupManager;
 
 pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     let id = &given.request.id;
@@ -20,16 +21,17 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     // Only to look for NUL: where the path leads depends on the hierarchy.
     found.container_path(pointer, path.unwrap_or(Path::new("")));
     let layout = &given.host.cgroups;
-    let resolved = match &given.request.systemd {
-        None => Location::resolve(layout, path, id),
-        Some(_) if !layout.is_unified() => {
+    let resolved = match &given.request.cgroup_manager {
+        CgroupManager::Nobody => return Location::Nobody,
+        CgroupManager::Files => Location::resolve(layout, path, id),
+        CgroupManager::Systemd(_) if !layout.is_unified() => {
             let rule = "with --systemd-cgroup the machine must have cgroup v2 alone";
             let fix = "boot with systemd.unified_cgroup_hierarchy=1, or leave out --systemd-cgroup";
             let shown = path.unwrap_or(Path::new(id)).display();
             found.not_here(pointer, shown, rule, fix);
             return Location::Nobody;
         }
-        Some(bus) => Location::resolve_unit(layout, path, id, bus),
+        CgroupManager::Systemd(bus) => Location::resolve_unit(layout, path, id, bus),
     };
     resolved.unwrap_or_else(|error| {
         let shown = path.unwrap_or(Path::new(id)).display();
@@ -68,7 +70,7 @@ pub(crate) fn owner(
 
 /// The annotations are the unit's only where there is one: others may be for another runtime.
 pub(crate) fn unit_properties(given: &Given<'_>, found: &mut Violations) -> Vec<Property> {
-    if given.request.systemd.is_none() {
+    if !matches!(given.request.cgroup_manager, CgroupManager::Systemd(_)) {
         return Vec::new();
     }
     let annotations = given.spec.annotations().iter().flatten();
@@ -92,7 +94,19 @@ pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
         resources
     });
     let resources = without_pids.as_ref().unwrap_or(resources);
-    checked(libcgroups::plan_limits(resources, &given.host.cgroups), found)
+    let limits = checked(libcgroups::plan_limits(resources, &given.host.cgroups), found);
+    if has_no_cgroup(given) {
+        found.warn(
+            "/linux/resources: holds nobody, as --cgroup-manager disabled asks for".to_owned(),
+        );
+        return Limits::default();
+    }
+    limits
+}
+
+/// Whoever asks for that has the container limited by what he calls from. Engines send their usual limits all the same.
+fn has_no_cgroup(given: &Given<'_>) -> bool {
+    matches!(given.request.cgroup_manager, CgroupManager::Nobody)
 }
 
 /// Before runtime-spec 1.3 a limit of zero processes was none: Podman 4 and CRI-O write it for any number. Since then it is
@@ -130,11 +144,13 @@ fn checked(limits: Result<Limits, Vec<Violation>>, found: &mut Violations) -> Li
 pub(crate) fn device_access(given: &Given<'_>, found: &mut Violations) -> DeviceAccess {
     let resources = given.linux.resources().as_ref();
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-    libcgroups::plan_devices(rules, &given.host.cgroups).unwrap_or_else(|violations| {
-        found.add_part(violations, "");
-        // Nobody gets to apply it, and the kernel would refuse it.
-        DeviceAccess::Unified(Vec::new())
-    })
+    let access =
+        libcgroups::plan_devices(rules, &given.host.cgroups).unwrap_or_else(|violations| {
+            found.add_part(violations, "");
+            // Nobody gets to apply it, and the kernel would refuse it.
+            DeviceAccess::Unified(Vec::new())
+        });
+    if has_no_cgroup(given) { DeviceAccess::Unlimited } else { access }
 }
 
 /// Controls that kernels have lost: limits of kernel memory (Linux 5.16, and never in v2), and
