@@ -12,6 +12,7 @@ mod cgroup_trees;
 mod cgroups;
 mod commands;
 mod descriptors;
+mod destinations;
 mod escapes;
 mod everything;
 mod exec;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<Case> {
         cgroups::CASES,
         commands::CASES,
         descriptors::CASES,
+        destinations::CASES,
         escapes::CASES,
         everything::CASES,
         exec::CASES,

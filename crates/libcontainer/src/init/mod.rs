@@ -16,6 +16,7 @@ mod root;
 mod seal;
 mod session;
 mod terminal;
+mod walk;
 mod watched;
 
 use std::convert::Infallible;
