@@ -45,6 +45,7 @@ mod start;
 mod state;
 mod systemd;
 mod terminal;
+mod tmpfs;
 mod update;
 
 /// What a test returns.
@@ -96,6 +97,7 @@ pub(crate) fn all() -> Vec<Case> {
         state::CASES,
         systemd::CASES,
         terminal::CASES,
+        tmpfs::CASES,
         update::CASES,
     ]
     .concat()

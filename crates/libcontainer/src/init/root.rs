@@ -57,6 +57,21 @@ pub(crate) enum Target {
     File,
 }
 
+/// A place in the container for a mount.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// A handle on it.
+    pub file: OwnedFd,
+    /// Whether it was made for this.
+    pub is_new: bool,
+}
+
+impl AsFd for Place {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl Root {
     /// Takes the root of the detached mount `tree` and attaches it at `path`, the host's path of
     /// the root filesystem, where createContainer hooks look for it.
@@ -157,8 +172,8 @@ impl Root {
         settled(|| openat2(&self.fd, path, flags, Mode::empty(), resolve))
     }
 
-    /// A handle on `path`, which is made, with its parents, if it is missing.
-    pub(crate) fn ensure(&self, path: &ContainerPath, target: Target) -> anyhow::Result<OwnedFd> {
+    /// The place `path`, which is made, with its parents, if it is missing.
+    pub(crate) fn ensure(&self, path: &ContainerPath, target: Target) -> anyhow::Result<Place> {
         self.look_up_or_make(path, target, Links::Followed)
     }
 
@@ -167,7 +182,7 @@ impl Root {
         &self,
         path: &ContainerPath,
         target: Target,
-    ) -> anyhow::Result<OwnedFd> {
+    ) -> anyhow::Result<Place> {
         self.look_up_or_make(path, target, Links::Refused)
     }
 
@@ -176,15 +191,18 @@ impl Root {
         path: &ContainerPath,
         target: Target,
         links: Links,
-    ) -> anyhow::Result<OwnedFd> {
+    ) -> anyhow::Result<Place> {
         match self.look_up(path.as_c_str(), PATH, links) {
             Err(Errno::NOENT) => {}
             result => return opened(result),
         }
         let end = walk(self.as_fd(), path.as_path(), links).map_err(unresolved);
         match end.with_context(|| format!("make {path}"))? {
-            End::There(file) => Ok(file),
-            End::Missing { directory, names } => self.make(directory, &names, target),
+            End::There(file) => Ok(Place { file, is_new: false }),
+            End::Missing { directory, names } => {
+                let file = self.make(directory, &names, target)?;
+                Ok(Place { file, is_new: true })
+            }
         }
     }
 
@@ -193,7 +211,7 @@ impl Root {
         &self,
         path: &ContainerPath,
         target: Target,
-    ) -> anyhow::Result<OwnedFd> {
+    ) -> anyhow::Result<Place> {
         match self.open(path.as_c_str(), PATH | OFlags::NOFOLLOW) {
             Err(Errno::NOENT) => self.ensure(path, target),
             result => opened(result),
@@ -211,7 +229,7 @@ impl Root {
         {
             return Ok((fd.clone(), name));
         }
-        let fd = std::rc::Rc::new(self.ensure(&directory, Target::Directory)?);
+        let fd = std::rc::Rc::new(self.ensure(&directory, Target::Directory)?.file);
         *self.last_parent.borrow_mut() = Some((directory, fd.clone()));
         Ok((fd, name))
     }
@@ -268,8 +286,9 @@ pub(super) fn settled(look_up: impl FnMut() -> Result<OwnedFd, Errno>) -> Result
 }
 
 /// What a look-up below the root has brought.
-fn opened(result: Result<OwnedFd, Errno>) -> anyhow::Result<OwnedFd> {
-    result.map_err(unresolved).context("open in the root filesystem: openat2")
+fn opened(result: Result<OwnedFd, Errno>) -> anyhow::Result<Place> {
+    let file = result.map_err(unresolved).context("open in the root filesystem: openat2")?;
+    Ok(Place { file, is_new: false })
 }
 
 /// A directory that is not there yet, or has come meanwhile.

@@ -220,7 +220,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{ContainerPath, DeviceKind, Mount, MountKind, Violations, links, plan};
-    use crate::plan::{Attributes, SourceLink};
+    use crate::plan::{Attributes, FromBelow, SourceLink};
 
     fn mount(destination: &str, kind: MountKind) -> Mount {
         Mount {
@@ -232,7 +232,7 @@ mod tests {
             propagation: Vec::new(),
             ids: None,
             onto_link: false,
-            copy_up: false,
+            from_below: FromBelow::default(),
         }
     }
 

@@ -53,9 +53,37 @@ pub struct Mount {
     pub ids: Option<MountIds>,
     /// Whether a symbolic link at the destination is mounted on, and not followed.
     pub onto_link: bool,
-    /// Whether what the image has at the destination is copied into the new tmpfs
-    /// (`tmpcopyup`).
-    pub copy_up: bool,
+    /// What of the directory at the destination it has, too.
+    pub from_below: FromBelow,
+}
+
+/// What a new tmpfs takes over from the directory that it is mounted on, where that is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FromBelow {
+    /// Its permissions, unless an option says others: what is private in the image stays so.
+    pub permissions: bool,
+    /// What is in it (`tmpcopyup`).
+    pub content: bool,
+    /// With the content, its owner, unless an option says another.
+    pub user: bool,
+    /// The same of its group.
+    pub group: bool,
+}
+
+impl FromBelow {
+    /// What the filesystem `kind` takes over, which is to copy what is below or not.
+    fn of(kind: &MountKind, content: bool) -> Self {
+        let MountKind::Filesystem { fstype, parameters, .. } = kind else { return Self::default() };
+        let unsaid =
+            |key: &CStr| !parameters.iter().any(|parameter| parameter.key.as_c_str() == key);
+        let is_tmpfs = fstype == c"tmpfs";
+        Self {
+            permissions: is_tmpfs && unsaid(c"mode"),
+            content,
+            user: content && unsaid(c"uid"),
+            group: content && unsaid(c"gid"),
+        }
+    }
 }
 
 /// What is mounted.
@@ -176,13 +204,13 @@ impl Planner<'_> {
         Mount {
             index,
             destination,
+            from_below: FromBelow::of(&kind, copy_up),
             kind,
             attributes,
             recursive_attributes,
             propagation,
             ids,
             onto_link,
-            copy_up,
         }
     }
 
@@ -315,6 +343,8 @@ impl Planner<'_> {
             found.add(&self.at("type"), "", rule, fix);
         }
         let is_readonly = options.attributes.set & RDONLY != 0;
+        // Nothing is below a new filesystem, so that what is about all of that is about itself.
+        options.attributes.then(std::mem::take(&mut options.recursive_attributes));
         if is_readonly && !KERNEL_FILESYSTEMS.contains(&fstype) {
             options.superblock.push(c"ro");
         }
