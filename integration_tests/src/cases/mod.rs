@@ -37,10 +37,12 @@ mod orphans;
 mod pid_files;
 mod pods;
 mod process;
+mod propagation;
 mod removal;
 mod renames;
 mod rootfs;
 mod seccomp;
+mod sources;
 mod start;
 mod state;
 mod systemd;
@@ -89,10 +91,12 @@ pub(crate) fn all() -> Vec<Case> {
         pid_files::CASES,
         pods::CASES,
         process::CASES,
+        propagation::CASES,
         removal::CASES,
         renames::CASES,
         rootfs::CASES,
         seccomp::CASES,
+        sources::CASES,
         start::CASES,
         state::CASES,
         systemd::CASES,

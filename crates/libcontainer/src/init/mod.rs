@@ -15,6 +15,7 @@ mod program;
 mod root;
 mod seal;
 mod session;
+mod sources;
 mod terminal;
 mod walk;
 mod watched;

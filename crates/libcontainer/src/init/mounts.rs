@@ -13,6 +13,7 @@ use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 use super::cgroup_mounts::mount_cgroups;
 use super::kernel_views::KernelViews;
 use super::root::{Place, Root, Target, unresolved};
+use super::sources;
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
     attach, change, configure, explained, file_type, make_filesystem, map_ids, open_filesystem,
@@ -92,9 +93,16 @@ fn mount_one(
     let Built { tree, place, kernel_view } = match (&mount.kind, source) {
         (MountKind::Cgroup, _) => return mount_cgroups(scene, mount, mounted),
         (MountKind::Remount { parameters }, _) => return remount(root, mount, parameters),
-        (MountKind::Bind { .. }, Some(Source::Link(link))) => return copy_link(root, mount, &link),
-        (MountKind::Bind { .. }, Some(Source::Tree(tree))) => build_bind(root, mount, tree)?,
-        (MountKind::Bind { source, .. }, None) => bail!("{} was not opened", source.display()),
+        (MountKind::Bind { .. }, source) => {
+            let source = match source {
+                Some(source) => source,
+                None => sources::open(scene, mount, ids.as_ref())?,
+            };
+            match source {
+                Source::Link(link) => return copy_link(root, mount, &link),
+                Source::Tree(tree) => build_bind(root, mount, tree)?,
+            }
+        }
         (MountKind::Filesystem { .. }, _) => build_filesystem(scene, mount, ids.as_ref())?,
     };
     check_proc(mount, &place, &tree)?;

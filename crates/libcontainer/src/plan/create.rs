@@ -39,7 +39,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     let mut namespaces = namespaces::plan(linux, found);
     namespaces::note_changes(spec, linux, &mut namespaces);
     check_privilege(&namespaces, host, found);
-    let mounts = mounts::plan(given, &namespaces, found);
+    let rootfs = rootfs::plan(given, found);
+    let mounts = mounts::plan(given, &namespaces, &rootfs.path, found);
     let process = plan_process(given, &namespaces, found);
     let plan = Plan {
         id: request.id.clone(),
@@ -52,7 +53,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         limits: cgroups::limits(given, found),
         unit_properties: cgroups::unit_properties(given, found),
         device_access: cgroups::device_access(given, found),
-        rootfs: rootfs::plan(given, found),
+        rootfs,
         devices: devices::plan(linux, &mounts, found),
         bind_devices: namespaces.has(Kind::User) || host.in_user_namespace,
         links: devices::links(&mounts),

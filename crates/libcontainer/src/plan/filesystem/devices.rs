@@ -238,7 +238,7 @@ mod tests {
 
     fn bind(destination: &str) -> Mount {
         let (source, link) = ("/host".into(), SourceLink::Follow);
-        mount(destination, MountKind::Bind { source, recursive: true, link })
+        mount(destination, MountKind::Bind { source, inside: None, recursive: true, link })
     }
 
     /// The paths of the devices and of the links.

@@ -93,6 +93,9 @@ pub enum MountKind {
     Bind {
         /// Absolute path in the runtime's mount namespace.
         source: PathBuf,
+        /// The same path from the root on, if it leads into the root filesystem: an earlier mount may be
+        /// there, so that it is looked for at its turn, and where the container's paths are.
+        inside: Option<ContainerPath>,
         /// Whether submounts come along (`rbind`).
         recursive: bool,
         /// What is done with a source that is a symbolic link.
@@ -145,13 +148,14 @@ impl Mount {
 pub(crate) fn plan(
     given: &Given<'_>,
     namespaces: &Namespaces,
+    root: &Path,
     found: &mut Violations,
 ) -> Vec<Mount> {
     let mounts = given.spec.mounts().iter().flatten().enumerate();
     mounts
         .map(|(index, mount)| {
-            let planner = Planner { pointer: format!("/mounts/{index}"), mount, namespaces };
-            planner.plan(index, given.bundle, found)
+            let pointer = format!("/mounts/{index}");
+            Planner { pointer, mount, namespaces, bundle: given.bundle, root }.plan(index, found)
         })
         .collect()
 }
@@ -178,10 +182,13 @@ struct Planner<'a> {
     pointer: String,
     mount: &'a SpecMount,
     namespaces: &'a Namespaces,
+    bundle: &'a Path,
+    /// Where the root filesystem is on the host.
+    root: &'a Path,
 }
 
 impl Planner<'_> {
-    fn plan(&self, index: usize, bundle: &Path, found: &mut Violations) -> Mount {
+    fn plan(&self, index: usize, found: &mut Violations) -> Mount {
         let destination = self.destination(found);
         let fstype = self.mount.typ().as_deref().unwrap_or("");
         let mut options = self.read_options(fstype == "bind");
@@ -194,7 +201,7 @@ impl Planner<'_> {
         );
         let kind = match (options.bind, fstype) {
             _ if options.remount => self.remount(&mut options, found),
-            (Some(recursive), _) => self.bind(&options, bundle, recursive, found),
+            (Some(recursive), _) => self.bind(&options, recursive, found),
             (None, "cgroup" | "cgroup2") => self.cgroup(&mut options, found),
             (None, fstype) => self.filesystem(fstype, &mut options, found),
         };
@@ -273,13 +280,7 @@ impl Planner<'_> {
         options
     }
 
-    fn bind(
-        &self,
-        options: &Options,
-        bundle: &Path,
-        recursive: bool,
-        found: &mut Violations,
-    ) -> MountKind {
+    fn bind(&self, options: &Options, recursive: bool, found: &mut Violations) -> MountKind {
         self.refuse_parameters(options, found);
         let pointer = self.at("source");
         let source = self.mount.source().as_deref().unwrap_or(Path::new(""));
@@ -287,11 +288,19 @@ impl Planner<'_> {
             let rule = "a bind mount needs a source (config.md, \"Mounts\")";
             found.add(&pointer, "", rule, "give the file or directory to bind");
         }
+        let source = found.host_path(&pointer, source, self.bundle);
         MountKind::Bind {
-            source: found.host_path(&pointer, source, bundle),
+            inside: self.inside_of_root(&source),
+            source,
             recursive,
             link: options.link.unwrap_or(SourceLink::Follow),
         }
+    }
+
+    /// A path of the host from the root on. Where a `..` leads only the kernel knows.
+    fn inside_of_root(&self, path: &Path) -> Option<ContainerPath> {
+        ContainerPath::new(path.strip_prefix(self.root).ok()?)
+            .filter(|path| !path.has_parent_component())
     }
 
     /// A bind mount shows a filesystem as it is.
@@ -305,9 +314,12 @@ impl Planner<'_> {
             let rule = "bind mounts cannot have any filesystem-specific options applied";
             found.add(pointer, option, rule, "remove it");
         }
+        self.warn_of_superblock(options, "a bind mount has the setting of its filesystem", found);
+    }
+
+    fn warn_of_superblock(&self, options: &Options, why: &str, found: &mut Violations) {
         for name in &options.superblock {
             let name = name.to_string_lossy();
-            let why = "a bind mount has the setting of its filesystem";
             found.warn(format!("{}/options {name}: has no effect, {why}", self.pointer));
         }
     }
@@ -328,10 +340,7 @@ impl Planner<'_> {
         for (pointer, option) in &options.own {
             found.add(pointer, option, rule, "remove it");
         }
-        let pointer = self.at("options");
-        for name in &options.superblock {
-            found.add(&pointer, name.to_string_lossy(), rule, "remove it");
-        }
+        self.warn_of_superblock(options, "the hierarchies have the settings of the host", found);
         options.attributes.then(std::mem::take(&mut options.recursive_attributes));
         MountKind::Cgroup
     }
