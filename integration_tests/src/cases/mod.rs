@@ -13,6 +13,7 @@ mod cgroups;
 mod commands;
 mod descriptors;
 mod destinations;
+mod device_nodes;
 mod escapes;
 mod everything;
 mod exec;
@@ -68,6 +69,7 @@ pub(crate) fn all() -> Vec<Case> {
         descriptors::CASES,
         destinations::CASES,
         escapes::CASES,
+        device_nodes::CASES,
         everything::CASES,
         exec::CASES,
         hook_failures::CASES,
