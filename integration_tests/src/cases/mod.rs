@@ -22,6 +22,7 @@ mod hooks;
 mod hostile;
 mod idmapped_mounts;
 mod ids;
+mod inside_proc;
 mod interrupts;
 mod json_files;
 mod keyrings;
@@ -77,6 +78,7 @@ pub(crate) fn all() -> Vec<Case> {
         hostile::CASES,
         idmapped_mounts::CASES,
         ids::CASES,
+        inside_proc::CASES,
         interrupts::CASES,
         json_files::CASES,
         keyrings::CASES,

@@ -25,8 +25,8 @@ use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan};
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
 
 /// Files of procfs that a mount may replace: they say nothing that security depends on (the list
-/// of runc; CVE-2019-16884).
-const REPLACEABLE_IN_PROC: [&str; 12] = [
+/// of runc; CVE-2019-16884), and are the same for every process, so that the mount can be seen.
+const REPLACEABLE_IN_PROC: [&str; 11] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/meminfo",
@@ -37,7 +37,6 @@ const REPLACEABLE_IN_PROC: [&str; 12] = [
     "/proc/slabinfo",
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
-    "/proc/net/dev",
     "/proc/sys/kernel/random/boot_id",
 ];
 
@@ -105,7 +104,7 @@ fn mount_one(
         }
         (MountKind::Filesystem { .. }, _) => build_filesystem(scene, mount, ids.as_ref())?,
     };
-    check_proc(mount, &place, &tree)?;
+    check_proc(mount, &place, &tree, &mounted.kernel_views)?;
     attach(&tree, &place).with_context(|| attach_context(&tree, &place))?;
     mounted.kernel_views.cover(&mount.destination);
     if kernel_view {
@@ -235,16 +234,23 @@ fn shows_kernel(mount: &Mount, tree: &OwnedFd) -> anyhow::Result<bool> {
 }
 
 /// What is put on /proc must be a procfs, and inside it only files that hold nothing of security
-/// are replaced.
-fn check_proc(mount: &Mount, place: &Place, tree: &OwnedFd) -> anyhow::Result<()> {
+/// are replaced. Another procfs is nothing that anybody trusts.
+fn check_proc(
+    mount: &Mount,
+    place: &Place,
+    tree: &OwnedFd,
+    views: &KernelViews,
+) -> anyhow::Result<()> {
+    let proc = Path::new("/proc");
     let path = mount.destination.normalized();
-    if path == Path::new("/proc") {
+    if path == proc {
         if fstatfs(tree).context("fstatfs")?.f_type != PROC_SUPER_MAGIC {
             bail!("only a proc filesystem can be mounted on /proc");
         }
         return Ok(());
     }
-    let inside = fstatfs(place).context("fstatfs")?.f_type == PROC_SUPER_MAGIC;
+    let inside = fstatfs(place).context("fstatfs")?.f_type == PROC_SUPER_MAGIC
+        && (path.starts_with(proc) || views.is_in(proc, place)?);
     if inside && !REPLACEABLE_IN_PROC.iter().any(|replaceable| path == Path::new(replaceable)) {
         bail!("cannot be mounted because it is inside /proc");
     }
