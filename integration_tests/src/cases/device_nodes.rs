@@ -15,7 +15,7 @@ use crate::container::Container;
 cases!("device_nodes":
     below_a_later_mount, on_a_bind_mount_that_is_covered, on_a_bind_mount_that_covers,
     replaced_by_a_file, replaced_by_way_of_a_link, remounted, links_without_a_devpts,
-    the_hosts_own_by_way_of_a_link, special_bits_of_a_mode,
+    the_hosts_own_by_way_of_a_link, special_bits_of_a_mode, a_missing_null_device_is_named,
 );
 
 const LIST: &str = "cd /dev; stat -c '%n %t:%T' null zero full random urandom tty; readlink ptmx";
@@ -125,5 +125,14 @@ fn special_bits_of_a_mode(container: &mut Container) -> Test {
     );
     let output = container.run_script("cd /dev; stat -c '%n %a %u:%g' a b c d")?.success()?;
     same!(output.lines(), ["a 4755 0:0", "b 4755 7:0", "c 7711 7:8", "d 2640 0:8"]);
+    Ok(())
+}
+
+/// Of the standard streams, which are no terminal.
+fn a_missing_null_device_is_named(container: &mut Container) -> Test {
+    container.mount(bind("/dev", container.victim.clone()));
+    let output = container.create()?;
+    container.refused(&output, &["standard streams", "/dev/null"])?;
+    ensure!(!output.message().contains("terminal"), "{output:?}");
     Ok(())
 }

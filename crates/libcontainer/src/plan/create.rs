@@ -39,8 +39,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     let mut namespaces = namespaces::plan(linux, found);
     namespaces::note_changes(spec, linux, &mut namespaces);
     check_privilege(&namespaces, host, found);
-    let rootfs = rootfs::plan(given, found);
-    let mounts = mounts::plan(given, &namespaces, &rootfs.path, found);
+    let mounts = mounts::plan(given, &namespaces, &rootfs::path(given), found);
     let process = plan_process(given, &namespaces, found);
     let plan = Plan {
         id: request.id.clone(),
@@ -53,7 +52,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         limits: cgroups::limits(given, found),
         unit_properties: cgroups::unit_properties(given, found),
         device_access: cgroups::device_access(given, found),
-        rootfs,
+        rootfs: rootfs::plan(given, found),
         devices: devices::plan(linux, &mounts, found),
         bind_devices: namespaces.has(Kind::User) || host.in_user_namespace,
         links: devices::links(&mounts),
