@@ -132,3 +132,75 @@ fn put_ahead(ahead: &mut VecDeque<OsString>, path: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::{AsFd as _, OwnedFd};
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::path::Path;
+
+    use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+    use rustix::io::Errno;
+
+    use super::{End, Links, walk};
+
+    /// The components of the paths that are tried.
+    const NAMES: [&str; 9] = ["a", "b", "file", "up", "root", "loop", "nowhere", "missing", ".."];
+
+    fn make_tree(top: &Path) {
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        fs::write(top.join("a/file"), "").unwrap();
+        fs::write(top.join("a/b/file"), "").unwrap();
+        for (name, target) in [
+            ("a/up", "../../.."),
+            ("a/b/up", "../b/.."),
+            ("a/root", "/a"),
+            ("b", "a/b"),
+            ("a/b/root", "/"),
+            ("loop", "loop"),
+            ("a/nowhere", "/missing/x"),
+            ("nowhere", "a/b/missing/.."),
+        ] {
+            symlink(target, top.join(name)).unwrap();
+        }
+    }
+
+    /// What the kernel says of a path, and what is found by hand: the inode, or the error.
+    fn both(root: &OwnedFd, path: &str) -> [Result<u64, Errno>; 2] {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let kernel = openat2(root, path, OFlags::PATH, Mode::empty(), resolve);
+        let by_hand = match walk(root.as_fd(), Path::new(path), Links::Followed) {
+            Ok(End::There(file)) => Ok(file),
+            Ok(End::Missing { .. }) => Err(Errno::NOENT),
+            Err(errno) => Err(errno),
+        };
+        [kernel, by_hand].map(|found| Ok(fstat(found?)?.st_ino))
+    }
+
+    /// Only a path that the kernel does not find may be another one by hand: behind what is missing.
+    #[test]
+    fn what_the_kernel_finds_is_found_by_hand() {
+        let top = std::env::temp_dir().join(format!("aril-walk-{}", std::process::id()));
+        make_tree(&top);
+        let root: OwnedFd = fs::File::open(&top).unwrap().into();
+        let (mut found, mut all) = (0, vec![String::new()]);
+        for _ in 0..4 {
+            let longer = |path: &String| NAMES.map(|name| format!("{path}/{name}"));
+            all = all.iter().flat_map(longer).collect();
+            for path in &all {
+                let [kernel, by_hand] = both(&root, path);
+                assert!(
+                    kernel == by_hand || kernel == Err(Errno::NOENT),
+                    "{path} {kernel:?} {by_hand:?}"
+                );
+                found += usize::from(kernel.is_ok());
+            }
+        }
+        assert!(found > 150, "{found}");
+        // Nothing is ever found outside.
+        let own = fs::metadata(&top).unwrap().ino();
+        assert_eq!(both(&root, "/a/b/../../../../missing/../.."), [Err(Errno::NOENT), Ok(own)]);
+        fs::remove_dir_all(&top).unwrap();
+    }
+}
