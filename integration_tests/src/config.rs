@@ -118,6 +118,14 @@ pub(crate) fn allow_capabilities(config: &mut Value, names: &[&str]) {
     }
 }
 
+/// Adds options to the mount on `destination`.
+pub(crate) fn add_mount_options(config: &mut Value, destination: &str, options: &[&str]) {
+    let mounts = config["mounts"].as_array_mut().into_iter().flatten();
+    for mount in mounts.filter(|mount| mount["destination"] == destination) {
+        options.iter().for_each(|option| push(mount, "/options", Value::from(*option)));
+    }
+}
+
 /// Adds a user namespace, whose 65536 ids are the host's from 100000 on.
 pub(crate) fn add_user_namespace(config: &mut Value) {
     push(config, "/linux/namespaces", json!({ "type": "user" }));

@@ -10,7 +10,7 @@ use libnamespaces::{Kind, NamespaceFiles, Prepared, in_mount_namespace, user_nam
 use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 
 use crate::error::Property;
 use crate::mount::{clone_tree, detach, map_ids, open_directory_itself, set_propagation};
@@ -42,9 +42,9 @@ pub(crate) struct Files {
 /// What one mount is made of.
 #[derive(Debug, Default)]
 pub(crate) struct MountFiles {
-    /// The source of a bind mount.
+    /// The source of a bind mount that is not in the root filesystem.
     pub source: Option<Source>,
-    /// The user namespace that maps the ids of a new filesystem.
+    /// The user namespace that maps the ids of what init itself opens.
     pub ids: Option<OwnedFd>,
 }
 
@@ -105,8 +105,7 @@ impl Files {
     }
 }
 
-/// What events a copy exchanges with the host: none go out, unless `linux.rootfsPropagation` says
-/// otherwise.
+/// What events a copy of the root filesystem exchanges with the host: none go out.
 const INCOMING: Propagation = Propagation { flag: MS_SLAVE, recursive: true };
 /// mount(2).
 const MS_SLAVE: u64 = 1 << 19;
@@ -139,7 +138,7 @@ fn open_mount<'a>(
     id_maps: &mut IdMaps<'a>,
 ) -> anyhow::Result<MountFiles> {
     let mut map = || mount.ids.as_ref().map(|ids| id_maps.open(ids)).transpose();
-    let MountKind::Bind { source, recursive, link } = &mount.kind else {
+    let MountKind::Bind { source, inside: None, recursive, link } = &mount.kind else {
         return Ok(MountFiles { source: None, ids: map()? });
     };
     let context = || format!("source {}", source.display());
@@ -180,11 +179,22 @@ fn open_source(
         }
         _ => "open_tree",
     })?;
-    set_propagation(&tree, plan.rootfs.propagation.unwrap_or(INCOMING))?;
-    if let Some((namespace, ids)) = ids.zip(mount.ids.as_ref()) {
-        map_ids(&tree, namespace, ids.recursive)?;
-    }
+    adopt_source(&tree, plan, mount, ids)?;
     Ok(tree)
+}
+
+/// Gives a clone of a bind mount's source the propagation and the ids that it is to have.
+pub(crate) fn adopt_source(
+    tree: &OwnedFd,
+    plan: &Plan,
+    mount: &Mount,
+    ids: Option<&OwnedFd>,
+) -> anyhow::Result<()> {
+    set_propagation(tree, plan.rootfs.binds)?;
+    match ids.zip(mount.ids.as_ref()) {
+        Some((namespace, ids)) => map_ids(tree, namespace, ids.recursive),
+        None => Ok(()),
+    }
 }
 
 /// The user namespaces that map the ids of mounts: the container's own, and one for all mounts of the
@@ -223,8 +233,12 @@ fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
 /// mode, owner, times and attributes stay what they are, and the device can be read and written.
 fn detach_node(path: &Path) -> anyhow::Result<OwnedFd> {
     let node = detach(path, OpenTreeFlags::empty()).context("open_tree")?;
-    let readonly = MountAttributes { set: attribute::RDONLY, ..MountAttributes::default() };
-    set_attributes(node.as_fd(), &readonly, false).context("mount_setattr")?;
+    let change = MountAttributes {
+        set: attribute::RDONLY,
+        propagation: MountPropagationFlags::PRIVATE.bits().into(),
+        ..MountAttributes::default()
+    };
+    set_attributes(node.as_fd(), &change, false).context("mount_setattr")?;
     Ok(node)
 }
 

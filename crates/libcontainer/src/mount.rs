@@ -150,7 +150,13 @@ pub(crate) fn change(
     }
     let Attributes { set, clear } = attributes;
     let change = MountAttributes { set, clear, ..MountAttributes::default() };
-    set_attributes(tree.as_fd(), &change, recursive).context("attributes: mount_setattr")
+    set_attributes(tree.as_fd(), &change, recursive).with_context(|| match clear {
+        0 => "attributes: mount_setattr",
+        _ => {
+            "attributes: mount_setattr (EPERM: a user namespace must not lift what the host has set on \
+             this mount; leave out the options that would)"
+        }
+    })
 }
 
 pub(crate) fn set_propagation(tree: &OwnedFd, propagation: Propagation) -> anyhow::Result<()> {

@@ -113,6 +113,8 @@ pub(crate) enum Stage {
     Seal,
     /// The terminal.
     Terminal,
+    /// The standard streams: those of the terminal, or the runtime's.
+    Streams,
     /// User, groups, capabilities, limits.
     Identity,
     /// Finding and executing the program.
@@ -134,6 +136,7 @@ impl Stage {
             Self::Pivot => "pivot",
             Self::Seal => "seal",
             Self::Terminal => "terminal",
+            Self::Streams => "streams",
             Self::Identity => "identity",
             Self::Program => "program",
         }
@@ -151,6 +154,7 @@ impl Stage {
             Self::Pivot => "change the root",
             Self::Seal => "seal the container",
             Self::Terminal => "set up the terminal",
+            Self::Streams => "set up the standard streams",
             Self::Identity => "take on the identity of the process",
             Self::Program => "exec",
             Self::StartHooks => "run startContainer hooks",

@@ -195,14 +195,21 @@ fn arguments_absent(container: &mut Container) -> Test {
     Ok(())
 }
 
-/// runc runs hooks of the host in the bundle.
+/// Hooks whose programs are the host's run in the bundle, wherever the caller is.
 fn working_directory(container: &mut Container) -> Test {
-    container.set("/hooks/createRuntime", json!([shell("pwd > there")]));
+    let kinds = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    for kind in kinds {
+        let hook = shell(&format!("pwd > {}", container.file(kind)));
+        container.set(&format!("/hooks/{kind}"), json!([hook]));
+    }
     container.save()?;
     let mut command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
-    command.current_dir(&container.directory);
+    command.current_dir(&container.victim);
     container.finish_command(command, Stdio::null())?.success()?;
-    same!(fs::read_to_string(container.file("there"))?.trim_end(), container.bundle());
+    for kind in kinds {
+        let directory = fs::read_to_string(container.file(kind))?;
+        same!((kind, directory.trim_end()), (kind, container.bundle().as_str()));
+    }
     Ok(())
 }
 

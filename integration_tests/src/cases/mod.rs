@@ -13,7 +13,9 @@ mod cgroup_trees;
 mod cgroups;
 mod commands;
 mod descriptors;
+mod destinations;
 mod device_access;
+mod device_nodes;
 mod escapes;
 mod everything;
 mod exec;
@@ -23,6 +25,7 @@ mod hooks;
 mod hostile;
 mod idmapped_mounts;
 mod ids;
+mod inside_proc;
 mod interrupts;
 mod json_files;
 mod keyrings;
@@ -40,15 +43,18 @@ mod orphans;
 mod pid_files;
 mod pods;
 mod process;
+mod propagation;
 mod removal;
 mod renames;
 mod rootfs;
 mod seccomp;
 mod selinux;
+mod sources;
 mod start;
 mod state;
 mod systemd;
 mod terminal;
+mod tmpfs;
 mod update;
 
 /// What a test returns.
@@ -68,8 +74,10 @@ pub(crate) fn all() -> Vec<Case> {
         cgroups::CASES,
         commands::CASES,
         descriptors::CASES,
+        destinations::CASES,
         device_access::CASES,
         escapes::CASES,
+        device_nodes::CASES,
         everything::CASES,
         exec::CASES,
         faults::CASES,
@@ -78,6 +86,7 @@ pub(crate) fn all() -> Vec<Case> {
         hostile::CASES,
         idmapped_mounts::CASES,
         ids::CASES,
+        inside_proc::CASES,
         interrupts::CASES,
         json_files::CASES,
         keyrings::CASES,
@@ -94,15 +103,18 @@ pub(crate) fn all() -> Vec<Case> {
         pid_files::CASES,
         pods::CASES,
         process::CASES,
+        propagation::CASES,
         removal::CASES,
         renames::CASES,
         rootfs::CASES,
         seccomp::CASES,
         selinux::CASES,
+        sources::CASES,
         start::CASES,
         state::CASES,
         systemd::CASES,
         terminal::CASES,
+        tmpfs::CASES,
         update::CASES,
     ]
     .concat()

@@ -17,7 +17,7 @@ use crate::container::Container;
 cases!("mount_locks":
     volume, volume_by_another_propagation, volume_in_a_joined_user_namespace,
     volume_in_a_joined_mount_namespace, volume_that_is_mapped, root_filesystem,
-    one_of_two_mounts_on_each_other,
+    one_of_two_mounts_on_each_other, options_leave_locks, options_cannot_lift_locks,
 );
 
 const LOCKED: MountFlags =
@@ -145,4 +145,23 @@ fn one_of_two_mounts_on_each_other(container: &mut Container) -> Test {
     let _volume = Mounted::volume(&place)?;
     container.mount(json!({ "destination": "/mnt", "source": place, "options": ["bind"] }));
     container.create_refused(&["/mnt", "rbind"])
+}
+
+/// What the options do not name stays, so that nothing locked is in their way.
+fn options_leave_locks(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    stays_locked(container, &["rbind", "nosuid", "nosymfollow", "rprivate"])
+}
+
+fn options_cannot_lift_locks(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    let place = container.victim.clone();
+    let _mounted = Mounted::bound(&place, LOCKED)?;
+    for option in ["rw", "suid", "dev", "exec", "rrw"] {
+        container
+            .mount(json!({ "destination": "/mnt", "source": place, "options": ["bind", option] }));
+        container.create_refused(&["/mnt", "user namespace"])?;
+        container.config["mounts"].as_array_mut().and_then(Vec::pop);
+    }
+    Ok(())
 }

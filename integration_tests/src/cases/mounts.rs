@@ -30,7 +30,7 @@ cases!("mounts":
 /// The attributes, the optional fields and what follows the dash, of the topmost mount on a path.
 pub(super) struct Mount<'a> {
     attributes: Vec<&'a str>,
-    propagation: Vec<&'a str>,
+    pub(super) propagation: Vec<&'a str>,
     kind: &'a str,
     data: &'a str,
 }

@@ -15,7 +15,9 @@ use crate::container::Container;
 
 cases!("renames":
     cve_2021_30465_destination, cve_2024_45310_parent_of_a_destination,
+    cve_2024_45310_link_to_a_destination,
     cve_2023_27561_link_in_place_of_proc, cve_2025_31133_proc_is_elsewhere, root_is_a_link,
+    source_in_the_root,
 );
 
 /// How many containers are made meanwhile.
@@ -56,25 +58,30 @@ fn spare_the_victim(container: &mut Container) -> Test {
     container.nothing_left()
 }
 
-/// Makes containers with a tmpfs at `/s/d` and `below`, while /s/d and a link to the victim change
-/// places.
-fn exchange_destination(container: &mut Container, below: &str) -> Test {
+/// Makes containers with a tmpfs at `destination`, which is in /s/d, while /s/d and a link to the victim
+/// change places.
+fn exchange_destination(container: &mut Container, destination: &str) -> Test {
     let shared = container.directory.join("shared");
     fs::create_dir_all(shared.join("d"))?;
     symlink(&container.victim, shared.join("l"))?;
     container.mount(json!({ "destination": "/s", "source": shared, "options": ["bind"] }));
-    let destination = format!("/s/d{below}");
     container.mount(json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs" }));
     let (one, other) = (shared.join("d"), shared.join("l"));
     while_doing(container, || exchange_and_back(&one, &other), spare_the_victim)
 }
 
 fn cve_2021_30465_destination(container: &mut Container) -> Test {
-    exchange_destination(container, "")
+    exchange_destination(container, "/s/d")
 }
 
 fn cve_2024_45310_parent_of_a_destination(container: &mut Container) -> Test {
-    exchange_destination(container, "/new/x")
+    exchange_destination(container, "/s/d/new/x")
+}
+
+/// The same by what aril follows itself: a link of the image to what is missing.
+fn cve_2024_45310_link_to_a_destination(container: &mut Container) -> Test {
+    symlink("/s/no/../d/made/../new/x", container.rootfs().join("link"))?;
+    exchange_destination(container, "/link")
 }
 
 /// Says where what the config hides of procfs can be read, and what it makes read-only written.
@@ -130,4 +137,27 @@ fn root_is_a_link(container: &mut Container) -> Test {
     symlink(&container.victim, &link)?;
     let root = container.rootfs();
     while_doing(container, || exchange_and_back(&root, &link), spare_the_victim)
+}
+
+/// A source that is in the root filesystem is looked for there, also when a link comes in its place.
+fn source_in_the_root(container: &mut Container) -> Test {
+    fs::write(container.victim.join("secret"), "of the host")?;
+    let shared = container.directory.join("shared");
+    fs::create_dir_all(shared.join("d"))?;
+    symlink(&container.victim, shared.join("l"))?;
+    container.mount(json!({ "destination": "/s", "source": shared, "options": ["bind"] }));
+    let source = container.rootfs().join("s/d");
+    container.mount(json!({ "destination": "/x", "source": source, "options": ["bind"] }));
+    container.script("cat /x/secret");
+    let (one, other) = (shared.join("d"), shared.join("l"));
+    while_doing(
+        container,
+        || exchange_and_back(&one, &other),
+        |container| {
+            let output = container.run()?;
+            container.runtime(&["delete", "--force", &container.id])?;
+            ensure!(!output.stdout.contains("host"), "a directory of the host: {}", output.stdout);
+            container.nothing_left()
+        },
+    )
 }

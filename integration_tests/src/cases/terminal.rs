@@ -25,7 +25,7 @@ cases!("terminal":
     console_socket, console_socket_of_run, exec_console_socket, foreground, foreground_exec,
     foreground_resizes, nobody_has_it_open, needs_a_socket, socket_without_terminal, socket_that_is_missing,
     socket_that_is_a_file, socket_that_hangs_up, last_words, fake_master, console_size, console_size_without_terminal, console_device,
-    no_console_without_terminal, owned_by_the_user, job_control, cve_2026_88264_linked_console,
+    no_console_without_terminal, owned_by_the_user, of_a_read_only_devpts, job_control, cve_2026_88264_linked_console,
     cve_2025_52565_console_on_proc,
 );
 
@@ -338,6 +338,14 @@ fn owned_by_the_user(container: &mut Container) -> Test {
     let script = "stat -c 'owner %u mode %a' /dev/pts/0; echo x > /dev/tty && echo end";
     let text = read_until(&mut start(container, script)?, "end")?;
     ensure!(text.contains("owner 1000 mode 620"), "{text}");
+    Ok(())
+}
+
+/// There the owner cannot change, and whoever has it open can use it all the same.
+fn of_a_read_only_devpts(container: &mut Container) -> Test {
+    config::add_mount_options(&mut container.config, "/dev/pts", &["ro"]);
+    container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    read_until(&mut start(container, "tty -s && echo it is one")?, "it is one")?;
     Ok(())
 }
 

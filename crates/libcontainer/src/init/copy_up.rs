@@ -4,43 +4,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, mkdirat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, fstat, mkdirat,
     mknodat, openat, readlinkat, statat, symlinkat,
 };
 
-use crate::plan::Parameter;
+use crate::plan::FromBelow;
 
 /// How deep a tree may be: far more than any image has, and no danger to the stack.
 const DEEPEST: usize = 128;
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Copies the tree below `from` to the empty tmpfs `to`: types, permissions, owners, links. What the mount's `parameters`
-/// say of the topmost directory holds, as without a copy.
-pub(crate) fn copy(from: &OwnedFd, to: &OwnedFd, parameters: &[Parameter]) -> anyhow::Result<()> {
+/// Copies the tree below `from` to the empty directory `to`: types, permissions, owners, links. Of the
+/// directory itself only the owner, as far as `wanted`: its permissions it has already.
+pub(crate) fn copy(from: impl AsFd, to: &OwnedFd, wanted: FromBelow) -> anyhow::Result<()> {
     let from = openat(from, c".", DIRECTORY, Mode::empty()).context("tmpcopyup: open")?;
     let to = openat(to, c".", DIRECTORY, Mode::empty()).context("tmpcopyup: open")?;
-    copy_entries(from.as_fd(), to.as_fd(), 0).context("tmpcopyup")?;
-    let given = rustix::fs::fstat(&to).context("tmpcopyup: fstat")?;
-    let mut own = rustix::fs::fstat(&from).context("tmpcopyup: fstat")?;
-    for Parameter { key, .. } in parameters {
-        match key.to_bytes() {
-            b"mode" => own.st_mode = given.st_mode,
-            b"uid" => own.st_uid = given.st_uid,
-            b"gid" => own.st_gid = given.st_gid,
-            _ => {}
-        }
-    }
-    own_and_permit(to.as_fd(), &own).context("tmpcopyup")
+    copy_content(from.as_fd(), to.as_fd(), 0).context("tmpcopyup")?;
+    let (user, group) = owner(&fstat(&from).context("tmpcopyup: fstat")?);
+    let (user, group) = (user.filter(|_| wanted.user), group.filter(|_| wanted.group));
+    fchown(&to, user, group).context("tmpcopyup: chown")
 }
 
 fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> anyhow::Result<()> {
-    copy_entries(from, to, depth)?;
-    let own = rustix::fs::fstat(from).context("fstat")?;
-    own_and_permit(to, &own)
+    copy_content(from, to, depth)?;
+    own_and_permit(to, &fstat(from).context("fstat")?)
 }
 
-fn copy_entries(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> anyhow::Result<()> {
+fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> anyhow::Result<()> {
     anyhow::ensure!(depth < DEEPEST, "more than {DEEPEST} directories deep");
     for entry in Dir::read_from(from).context("read a directory")? {
         let entry = entry.context("read a directory")?;

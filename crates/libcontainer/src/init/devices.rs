@@ -3,12 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context as _, bail};
+use nix::sys::stat::{FchmodatFlags, fchmodat};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Uid, chownat, fstat, makedev, mknodat, statat, symlinkat,
-    unlinkat,
+    AtFlags, FileType, Gid, Mode, StatxAttributes, StatxFlags, Uid, chownat, fstat, makedev,
+    mknodat, statat, statx, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
+use super::failure::from_nix;
 use super::root::{Root, Target};
 use crate::error::Property;
 use crate::files::Files;
@@ -47,11 +49,26 @@ fn make(device: &Device, node: Option<OwnedFd>, root: &Root) -> anyhow::Result<(
         Err(errno) => return Err(errno).context("mknod"),
     }
     let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-    chownat(parent.as_fd(), &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).context("chown")
+    chownat(parent.as_fd(), &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .context("chown")?;
+    if device.mode & CLEARED_BY_CHOWN == 0 {
+        return Ok(());
+    }
+    let mode = nix::sys::stat::Mode::from_bits_truncate(device.mode);
+    fchmodat(parent.as_fd(), name.as_c_str(), mode, FchmodatFlags::NoFollowSymlink)
+        .map_err(from_nix)
+        .context("chmod")
 }
 
-/// A file that is there already must be the device asked for (config-linux.md, "Devices").
+/// The set-user-ID and set-group-ID bits (chown(2)).
+const CLEARED_BY_CHOWN: u32 = 0o6000;
+
+/// A file that is there already must be the device asked for (config-linux.md, "Devices"). What is mounted
+/// there takes a default device's place, by whatever name it was mounted.
 fn check_existing(device: &Device, parent: &OwnedFd, name: &std::ffi::CStr) -> anyhow::Result<()> {
+    if device.index.is_none() && is_mounted(parent, name)? {
+        return Ok(());
+    }
     let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).context("stat")?;
     let (file_type, number) = kind_and_number(device.kind);
     let same_number = file_type == FileType::Fifo || stat.st_rdev == number;
@@ -71,6 +88,12 @@ fn kind_and_number(kind: DeviceKind) -> (FileType, u64) {
     }
 }
 
+/// Whether a mount is at `name`.
+fn is_mounted(parent: &OwnedFd, name: &std::ffi::CStr) -> anyhow::Result<bool> {
+    let status = statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    Ok(status.context("statx")?.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 fn make_link(link: &Link, root: &Root) -> anyhow::Result<()> {
     let condition = link.only_if.as_ref().map(|path| root.find(path));
     if let Some(Err(Errno::NOENT | Errno::NOTDIR)) = condition {
@@ -78,12 +101,21 @@ fn make_link(link: &Link, root: &Root) -> anyhow::Result<()> {
     }
     let (parent, name) = root.parent(&link.path)?;
     match symlinkat(&link.target, parent.as_fd(), &name) {
-        Err(Errno::EXIST) if link.replaces => {}
+        Err(Errno::EXIST) if link.replaces && !is_taken(&parent, &name)? => {}
         Err(Errno::EXIST) => return Ok(()),
         result => return result.context("symlink"),
     }
     unlinkat(parent.as_fd(), &name, AtFlags::empty()).context("replace: unlink")?;
     symlinkat(&link.target, parent.as_fd(), &name).context("symlink")
+}
+
+/// Whether what is at `name` must stay: it is mounted there, or of the host, whose /dev a link of the image
+/// has led a mount to.
+fn is_taken(parent: &OwnedFd, name: &std::ffi::CStr) -> anyhow::Result<bool> {
+    let own = fstat(parent).context("fstat")?;
+    let is_host = rustix::fs::stat(c"/dev")
+        .is_ok_and(|host| (host.st_dev, host.st_ino) == (own.st_dev, own.st_ino));
+    Ok(is_host || is_mounted(parent, name)?)
 }
 
 /// Whether `fd` is the character device `major:minor`.

@@ -67,7 +67,7 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
         let root = container_root(exec.root.as_ref()).at(Stage::Rootfs)?;
         let pty = open_terminal(Some(&exec.plan.process), &root).at(Stage::Terminal)?;
         let (master, slave) = pty.map(Pty::into_halves).unzip();
-        take_streams(Some(&exec.plan.process), slave, &root).at(Stage::Terminal)?;
+        take_streams(Some(&exec.plan.process), slave, &root).at(Stage::Streams)?;
         master
     };
     let own = [exec.channel.as_fd()];

@@ -61,6 +61,13 @@ impl KernelViews {
         Some(Within { root: &view.root, path: ContainerPath::new(below)? })
     }
 
+    /// Whether `place` is in the view at `destination`, by whatever path it was found.
+    pub(super) fn is_in(&self, destination: &Path, place: impl AsFd) -> anyhow::Result<bool> {
+        let mut views = self.0.iter().filter(|view| view.destination == destination);
+        let place = mount_id(place)?;
+        views.try_fold(false, |found, view| Ok(found || mount_id(&view.root)? == place))
+    }
+
     /// That each view is still where it was attached: somebody may have renamed what it is on, and
     /// would have its content stand elsewhere.
     pub(super) fn check(&self, root: &Root) -> anyhow::Result<()> {

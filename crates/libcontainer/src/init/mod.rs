@@ -16,11 +16,14 @@ mod program;
 mod root;
 mod seal;
 mod session;
+mod sources;
 mod terminal;
+mod walk;
 mod watched;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::Context as _;
 use libnamespaces::{Kind, Newborn, Spawn, enter_namespaces};
@@ -103,7 +106,7 @@ fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infalli
     // After the hooks, which are the host's, and before the host's procfs is out of reach.
     labels::set(plan.process.as_ref()).at(Stage::Identity)?;
     let (master, slave) = close_container(init, &root, made)?.map(Pty::into_halves).unzip();
-    take_streams(plan.process.as_ref(), slave, &root).at(Stage::Terminal)?;
+    take_streams(plan.process.as_ref(), slave, &root).at(Stage::Streams)?;
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     become_program(init, itself, &root)
 }
@@ -227,14 +230,16 @@ fn make_working_directory(plan: &Plan, root: &Root) {
 }
 
 fn create_container_hooks(plan: &Plan, state: &State, pid: i32) -> anyhow::Result<()> {
-    run_hooks(&plan.hooks.create_container, Told { state, status: Status::Creating, pid }, None)
+    // Their programs are the host's, and run where those of the runtime do.
+    let told = Told { state, status: Status::Creating, pid };
+    run_hooks(&plan.hooks.create_container, told, Some(&plan.bundle), None)
 }
 
 /// Their programs are files of the image, so they are confined as the container's own is.
 fn start_container_hooks(plan: &Plan, process: &Process, state: &State) -> anyhow::Result<()> {
     let confine = || identity::complete(process, &plan.confinement);
     let told = Told { state, status: Status::Created, pid: own_pid() };
-    run_hooks(&plan.hooks.start_container, told, Some(&confine))
+    run_hooks(&plan.hooks.start_container, told, None, Some(&confine))
 }
 
 /// What a hook is told of the container.
@@ -248,13 +253,14 @@ struct Told<'a> {
 fn run_hooks(
     hooks: &[Hook],
     told: Told<'_>,
+    directory: Option<&Path>,
     confine: Option<&dyn Fn() -> anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let document = told.state.hook_document(told.status, told.pid);
-    hooks::run(hooks, Setting { state: &document, directory: None, signals: None, confine })
+    hooks::run(hooks, Setting { state: &document, directory, signals: None, confine })
 }
 
 fn own_pid() -> i32 {

@@ -1,19 +1,20 @@
 //! `mounts`: each is built detached, then attached on a file descriptor.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use libsyscall::mount::attribute;
-use rustix::fs::{FileType, FsWord, PROC_SUPER_MAGIC, fstatfs};
+use rustix::fs::{FileType, FsWord, PROC_SUPER_MAGIC, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 
 use super::cgroup_mounts::mount_cgroups;
 use super::kernel_views::KernelViews;
 use super::labels;
-use super::root::{Root, Target, unresolved};
+use super::root::{Place, Root, Target, unresolved};
+use super::sources;
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
     attach, change, configure, explained, file_type, make_filesystem, map_ids, open_filesystem,
@@ -25,8 +26,8 @@ use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan};
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
 
 /// Files of procfs that a mount may replace: they say nothing that security depends on (the list
-/// of runc; CVE-2019-16884).
-const REPLACEABLE_IN_PROC: [&str; 12] = [
+/// of runc; CVE-2019-16884), and are the same for every process, so that the mount can be seen.
+const REPLACEABLE_IN_PROC: [&str; 11] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/meminfo",
@@ -37,7 +38,6 @@ const REPLACEABLE_IN_PROC: [&str; 12] = [
     "/proc/slabinfo",
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
-    "/proc/net/dev",
     "/proc/sys/kernel/random/boot_id",
 ];
 
@@ -90,44 +90,22 @@ fn mount_one(
     mounted: &mut Mounted,
 ) -> anyhow::Result<()> {
     let root = scene.root;
-    let (tree, target) = match (&mount.kind, source) {
+    let Built { tree, place, kernel_view } = match (&mount.kind, source) {
         (MountKind::Cgroup, _) => return mount_cgroups(scene, mount, mounted),
         (MountKind::Remount { parameters }, _) => return remount(root, mount, parameters),
-        (MountKind::Bind { .. }, Some(Source::Link(link))) => return copy_link(root, mount, &link),
-        (MountKind::Bind { .. }, Some(Source::Tree(tree))) => {
-            set_all_attributes(&tree, mount)?;
-            let target = if file_type(&tree)? == FileType::Directory {
-                Target::Directory
-            } else {
-                Target::File
+        (MountKind::Bind { .. }, source) => {
+            let source = match source {
+                Some(source) => source,
+                None => sources::open(scene, mount, ids.as_ref())?,
             };
-            (tree, target)
-        }
-        (MountKind::Bind { source, .. }, None) => bail!("{} was not opened", source.display()),
-        (MountKind::Filesystem { fstype, source, parameters }, _) => {
-            let attributes = without_readonly(mount.attributes, is_tmpfs(fstype));
-            let context = match fstype.as_c_str() {
-                fstype if fstype == c"proc" => (scene.procfs)()?,
-                fstype => open_filesystem(fstype)?,
-            };
-            let source = source.as_deref();
-            let tree = make_filesystem(&context, fstype, source, parameters, attributes)?;
-            if fstype.as_c_str() == c"mqueue" {
-                labels::label_root(&tree, scene.plan.mount_label.as_deref())?;
+            match source {
+                Source::Link(link) => return copy_link(root, mount, &link),
+                Source::Tree(tree) => build_bind(root, mount, tree)?,
             }
-            if let Some(namespace) = ids {
-                map_ids(&tree, &namespace, false)?;
-            }
-            set_recursive_and_propagation(&tree, mount)?;
-            (tree, Target::Directory)
         }
+        (MountKind::Filesystem { .. }, _) => build_filesystem(scene, mount, ids.as_ref())?,
     };
-    let kernel_view = is_kernel_view(mount, &tree)?;
-    let place = find_place(root, mount, target, kernel_view)?;
-    check_proc(mount, &place, &tree)?;
-    if let (true, MountKind::Filesystem { parameters, .. }) = (mount.copy_up, &mount.kind) {
-        super::copy_up::copy(&place, &tree, parameters)?;
-    }
+    check_proc(mount, &place, &tree, &mounted.kernel_views)?;
     attach(&tree, &place).with_context(|| attach_context(&tree, &place))?;
     mounted.kernel_views.cover(&mount.destination);
     if kernel_view {
@@ -136,6 +114,63 @@ fn mount_one(
         mounted.readonly_later.push(tree);
     }
     Ok(())
+}
+
+/// A mount, and where it goes.
+struct Built {
+    tree: OwnedFd,
+    place: Place,
+    /// Whether it is a new procfs or sysfs, or one of the host's in the usual place of it.
+    kernel_view: bool,
+}
+
+fn build_bind(root: &Root, mount: &Mount, tree: OwnedFd) -> anyhow::Result<Built> {
+    set_all_attributes(&tree, mount)?;
+    let is_directory = file_type(&tree)? == FileType::Directory;
+    let target = if is_directory { Target::Directory } else { Target::File };
+    let kernel_view = shows_kernel(mount, &tree)?;
+    let place = find_place(root, mount, target, kernel_view)?;
+    Ok(Built { tree, place, kernel_view })
+}
+
+fn build_filesystem(
+    scene: &Scene<'_>,
+    mount: &Mount,
+    ids: Option<&OwnedFd>,
+) -> anyhow::Result<Built> {
+    let MountKind::Filesystem { fstype, source, parameters } = &mount.kind else {
+        bail!("is no new filesystem")
+    };
+    let kernel_view = matches!(fstype.to_bytes(), b"proc" | b"sysfs");
+    let place = find_place(scene.root, mount, Target::Directory, kernel_view)?;
+    let context = match fstype.as_c_str() {
+        fstype if fstype == c"proc" => (scene.procfs)()?,
+        fstype => open_filesystem(fstype)?,
+    };
+    let inherited = if mount.from_below.permissions { permissions(&place)? } else { None };
+    configure(&context, inherited.as_slice())?;
+    let attributes = without_readonly(mount.attributes, is_tmpfs(fstype));
+    let tree = make_filesystem(&context, fstype, source.as_deref(), parameters, attributes)?;
+    if fstype.as_c_str() == c"mqueue" {
+        labels::label_root(&tree, scene.plan.mount_label.as_deref())?;
+    }
+    if let Some(namespace) = ids {
+        map_ids(&tree, namespace, false)?;
+    }
+    set_recursive_and_propagation(&tree, mount)?;
+    if mount.from_below.content {
+        super::copy_up::copy(&place, &tree, mount.from_below)?;
+    }
+    Ok(Built { tree, place, kernel_view })
+}
+
+/// The permissions of a directory that was there, as an option of a tmpfs.
+fn permissions(place: &Place) -> anyhow::Result<Option<Parameter>> {
+    if place.is_new {
+        return Ok(None);
+    }
+    let mode = fstat(place).context("fstat")?.st_mode & 0o7777;
+    Ok(Some(Parameter::new(c"mode", &CString::new(format!("{mode:o}"))?)))
 }
 
 /// Makes the link that the source is. One that is there already must be the same (crun(1)).
@@ -166,7 +201,7 @@ fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> anyhow::Resu
 }
 
 /// The words for a failed attachment: a file on a directory is the mistake people make.
-fn attach_context(tree: &OwnedFd, place: &OwnedFd) -> String {
+fn attach_context(tree: &OwnedFd, place: &Place) -> String {
     let mismatch = file_type(tree).ok() != file_type(place).ok();
     let hint = if mismatch {
         " (not a directory: are you mounting a directory onto a file, or a file onto a directory?)"
@@ -183,7 +218,7 @@ fn find_place(
     mount: &Mount,
     target: Target,
     kernel_view: bool,
-) -> anyhow::Result<OwnedFd> {
+) -> anyhow::Result<Place> {
     if kernel_view {
         let place = root.ensure_without_links(&mount.destination, target);
         return place.context("must be mounted on ordinary directory");
@@ -194,11 +229,8 @@ fn find_place(
     root.ensure(&mount.destination, target)
 }
 
-/// Whether `tree` is a new procfs or sysfs, or one of the host's in the usual place of it.
-fn is_kernel_view(mount: &Mount, tree: &OwnedFd) -> anyhow::Result<bool> {
-    if let MountKind::Filesystem { fstype, .. } = &mount.kind {
-        return Ok(matches!(fstype.to_bytes(), b"proc" | b"sysfs"));
-    }
+/// Whether `tree` is one of the host's views of the kernel, in the usual place of it.
+fn shows_kernel(mount: &Mount, tree: &OwnedFd) -> anyhow::Result<bool> {
     let usual = [Path::new("/proc"), Path::new("/sys")];
     let magic = || fstatfs(tree).map(|status| status.f_type).context("fstatfs");
     Ok(usual.contains(&mount.destination.normalized().as_path())
@@ -206,16 +238,23 @@ fn is_kernel_view(mount: &Mount, tree: &OwnedFd) -> anyhow::Result<bool> {
 }
 
 /// What is put on /proc must be a procfs, and inside it only files that hold nothing of security
-/// are replaced.
-fn check_proc(mount: &Mount, place: &OwnedFd, tree: &OwnedFd) -> anyhow::Result<()> {
+/// are replaced. Another procfs is nothing that anybody trusts.
+fn check_proc(
+    mount: &Mount,
+    place: &Place,
+    tree: &OwnedFd,
+    views: &KernelViews,
+) -> anyhow::Result<()> {
+    let proc = Path::new("/proc");
     let path = mount.destination.normalized();
-    if path == Path::new("/proc") {
+    if path == proc {
         if fstatfs(tree).context("fstatfs")?.f_type != PROC_SUPER_MAGIC {
             bail!("only a proc filesystem can be mounted on /proc");
         }
         return Ok(());
     }
-    let inside = fstatfs(place).context("fstatfs")?.f_type == PROC_SUPER_MAGIC;
+    let inside = fstatfs(place).context("fstatfs")?.f_type == PROC_SUPER_MAGIC
+        && (path.starts_with(proc) || views.is_in(proc, place)?);
     if inside && !REPLACEABLE_IN_PROC.iter().any(|replaceable| path == Path::new(replaceable)) {
         bail!("cannot be mounted because it is inside /proc");
     }

@@ -32,8 +32,7 @@ pub(super) struct Program {
 /// Enters the working directory. It is resolved below the root and without magic links, so that no
 /// descriptor of init's own can be meant (CVE-2024-21626).
 pub(crate) fn enter_directory(process: &Process, root: &Root) -> anyhow::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let entered = root.open(process.cwd.as_c_str(), flags).and_then(rustix::process::fchdir);
+    let entered = root.find(&process.cwd).and_then(rustix::process::fchdir);
     entered.map_err(unresolved).with_context(|| {
         Property::new("/process/cwd", format!("process.cwd {}: chdir", process.cwd))
     })

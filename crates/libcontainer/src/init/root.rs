@@ -1,11 +1,11 @@
 //! The container's root as a file descriptor: the only way init reaches a path in the container.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
@@ -15,13 +15,14 @@ use rustix::mount::{
 
 use super::failure::from_nix;
 use super::host_mounts;
+use super::walk::{End, walk};
 use crate::mount::{attach, new_filesystem, open_directory_itself};
 use crate::plan::{Attributes, ContainerPath};
 
 /// Permissions of directories that the runtime makes on the way to a mount point.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 /// Only a handle: the file itself is not opened.
-const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+pub(super) const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// The root directory of a container.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(crate) struct Root {
 
 /// What happens at a symbolic link on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Links {
+pub(super) enum Links {
     /// It is followed, below the root.
     Followed,
     /// The look-up fails, with `ELOOP`.
@@ -54,6 +55,21 @@ impl Links {
 pub(crate) enum Target {
     Directory,
     File,
+}
+
+/// A place in the container for a mount.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// A handle on it.
+    pub file: OwnedFd,
+    /// Whether it was made for this.
+    pub is_new: bool,
+}
+
+impl AsFd for Place {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Root {
@@ -134,9 +150,16 @@ impl Root {
         self.look_up(path, flags, Links::Followed)
     }
 
-    /// A handle on `path`.
+    /// A handle on `path`. A `..` in it takes back the component before it, also where that is missing.
     pub(crate) fn find(&self, path: &ContainerPath) -> Result<OwnedFd, Errno> {
-        self.open(path.as_c_str(), PATH)
+        match self.open(path.as_c_str(), PATH) {
+            Err(Errno::NOENT) if path.has_parent_component() => {}
+            result => return result,
+        }
+        match walk(self.as_fd(), path.as_path(), Links::Followed)? {
+            End::There(file) => Ok(file),
+            End::Missing { .. } => Err(Errno::NOENT),
+        }
     }
 
     /// A handle on `path`, or `ELOOP` where a symbolic link is on the way.
@@ -149,17 +172,9 @@ impl Root {
         settled(|| openat2(&self.fd, path, flags, Mode::empty(), resolve))
     }
 
-    /// A handle on `path`, which is made, with its parents, if it is missing.
-    pub(crate) fn ensure(&self, path: &ContainerPath, target: Target) -> anyhow::Result<OwnedFd> {
-        match self.find(path) {
-            Err(Errno::NOENT) => {}
-            result => return opened(result),
-        }
-        if target == Target::Directory {
-            return self.make_directories(path, Links::Followed);
-        }
-        let (parent, name) = self.parent(path)?;
-        make_file(parent.as_fd(), &name)
+    /// The place `path`, which is made, with its parents, if it is missing.
+    pub(crate) fn ensure(&self, path: &ContainerPath, target: Target) -> anyhow::Result<Place> {
+        self.look_up_or_make(path, target, Links::Followed)
     }
 
     /// As [`Self::ensure`], but never through a symbolic link, whether one is there or comes meanwhile.
@@ -167,16 +182,28 @@ impl Root {
         &self,
         path: &ContainerPath,
         target: Target,
-    ) -> anyhow::Result<OwnedFd> {
-        match self.find_without_links(path) {
+    ) -> anyhow::Result<Place> {
+        self.look_up_or_make(path, target, Links::Refused)
+    }
+
+    fn look_up_or_make(
+        &self,
+        path: &ContainerPath,
+        target: Target,
+        links: Links,
+    ) -> anyhow::Result<Place> {
+        match self.look_up(path.as_c_str(), PATH, links) {
             Err(Errno::NOENT) => {}
             result => return opened(result),
         }
-        if target == Target::Directory {
-            return self.make_directories(path, Links::Refused);
+        let end = walk(self.as_fd(), path.as_path(), links).map_err(unresolved);
+        match end.with_context(|| format!("make {path}"))? {
+            End::There(file) => Ok(Place { file, is_new: false }),
+            End::Missing { directory, names } => {
+                let file = self.make(directory, &names, target)?;
+                Ok(Place { file, is_new: true })
+            }
         }
-        let (parent, name) = split(path)?;
-        make_file(self.ensure_without_links(&parent, Target::Directory)?.as_fd(), &name)
     }
 
     /// As [`Self::ensure`], but a symbolic link at `path` is what is meant, and not followed.
@@ -184,7 +211,7 @@ impl Root {
         &self,
         path: &ContainerPath,
         target: Target,
-    ) -> anyhow::Result<OwnedFd> {
+    ) -> anyhow::Result<Place> {
         match self.open(path.as_c_str(), PATH | OFlags::NOFOLLOW) {
             Err(Errno::NOENT) => self.ensure(path, target),
             result => opened(result),
@@ -202,7 +229,7 @@ impl Root {
         {
             return Ok((fd.clone(), name));
         }
-        let fd = std::rc::Rc::new(self.ensure(&directory, Target::Directory)?);
+        let fd = std::rc::Rc::new(self.ensure(&directory, Target::Directory)?.file);
         *self.last_parent.borrow_mut() = Some((directory, fd.clone()));
         Ok((fd, name))
     }
@@ -212,37 +239,24 @@ impl Root {
         *self.last_parent.borrow_mut() = None;
     }
 
-    /// mkdir -p below the root, of a path that is missing: the longest part of it that exists is
-    /// resolved by the kernel, the rest is made one directory at a time, never through a link.
-    fn make_directories(&self, path: &ContainerPath, links: Links) -> anyhow::Result<OwnedFd> {
-        let normalized = path.normalized();
-        let mut missing: Vec<&OsStr> = Vec::new();
-        let mut existing = normalized.as_path();
-        let mut directory = loop {
-            let Some(Component::Normal(name)) = existing.components().next_back() else {
-                bail!("make {path}: \"..\" after a directory that does not exist");
-            };
-            missing.push(name);
-            existing = existing.parent().context("no parent")?;
-            match self.look_up(&CString::new(existing.as_os_str().as_bytes())?, PATH, links) {
-                Err(Errno::NOENT) => {}
-                result => break opened(result)?,
-            }
-        };
-        for name in missing.into_iter().rev() {
-            match mkdirat(&directory, name, DIRECTORY_MODE) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno).context("make the mount point: mkdir"),
-            }
-            directory = openat(
-                &directory,
-                name,
-                PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY,
-                Mode::empty(),
-            )
-            .context("make the mount point: a link that leads nowhere is in the way")?;
+    /// Makes what a path lacks, one in the other, never through a link that comes meanwhile.
+    fn make(
+        &self,
+        directory: Option<OwnedFd>,
+        names: &[OsString],
+        target: Target,
+    ) -> anyhow::Result<OwnedFd> {
+        let (last, parents) = names.split_last().context("nothing is missing")?;
+        let mut place = directory;
+        for name in parents {
+            place =
+                Some(make_directory(place.as_ref().map_or(self.as_fd(), OwnedFd::as_fd), name)?);
         }
-        Ok(directory)
+        let parent = place.as_ref().map_or(self.as_fd(), OwnedFd::as_fd);
+        match target {
+            Target::Directory => make_directory(parent, last),
+            Target::File => make_file(parent, last),
+        }
     }
 }
 
@@ -272,12 +286,23 @@ pub(super) fn settled(look_up: impl FnMut() -> Result<OwnedFd, Errno>) -> Result
 }
 
 /// What a look-up below the root has brought.
-fn opened(result: Result<OwnedFd, Errno>) -> anyhow::Result<OwnedFd> {
-    result.map_err(unresolved).context("open in the root filesystem: openat2")
+fn opened(result: Result<OwnedFd, Errno>) -> anyhow::Result<Place> {
+    let file = result.map_err(unresolved).context("open in the root filesystem: openat2")?;
+    Ok(Place { file, is_new: false })
+}
+
+/// A directory that is not there yet, or has come meanwhile.
+fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<OwnedFd> {
+    match mkdirat(parent, name, DIRECTORY_MODE) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).context("make the mount point: mkdir"),
+    }
+    let flags = PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    openat(parent, name, flags, Mode::empty()).context("make the mount point: open")
 }
 
 /// An empty file that is not there yet.
-fn make_file(parent: BorrowedFd<'_>, name: &CStr) -> anyhow::Result<OwnedFd> {
+fn make_file(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, DIRECTORY_MODE).context("make the mount point: open")
 }

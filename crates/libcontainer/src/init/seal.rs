@@ -7,15 +7,15 @@ use anyhow::Context as _;
 use libsyscall::mount::{MountAttributes, set_attributes};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 
 use super::kernel_views::KernelViews;
 use super::mounts::Mounted;
 use super::root::{Root, settled, unresolved};
 use crate::error::Property;
 use crate::files::Files;
-use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem};
-use crate::plan::{Attributes, ContainerPath, Parameter, Plan, Sysctl};
+use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem, set_propagation};
+use crate::plan::{Attributes, ContainerPath, Parameter, Plan, Propagation, Sysctl};
 
 /// Seals the container, of which `mounted` is left to do.
 pub(crate) fn seal(
@@ -129,7 +129,7 @@ impl Masks {
         let Some(place) = find(root, views, path)? else { return Ok(()) };
         let mask = if file_type(&place)? == FileType::Directory {
             match &self.directory {
-                Some(attached) => clone_tree(attached, OpenTreeFlags::empty())?,
+                Some(attached) => another(attached)?,
                 None => self
                     .directory
                     .insert(empty_directory(self.context.take())?)
@@ -139,7 +139,7 @@ impl Masks {
         } else {
             let null = self.file.as_ref().context("no null device was opened")?;
             if self.file_attached {
-                clone_tree(null, OpenTreeFlags::empty())?
+                another(null)?
             } else {
                 self.file_attached = true;
                 null.try_clone().context("dup")?
@@ -149,6 +149,14 @@ impl Masks {
         views.cover_by(path, mask);
         Ok(())
     }
+}
+
+/// One more of an attached mask, and no peer of it: where that is on a shared mount, it is shared, too.
+fn another(attached: &OwnedFd) -> anyhow::Result<OwnedFd> {
+    let mask = clone_tree(attached, OpenTreeFlags::empty())?;
+    let flag = MountPropagationFlags::PRIVATE.bits().into();
+    set_propagation(&mask, Propagation { flag, recursive: false })?;
+    Ok(mask)
 }
 
 /// An empty, read-only directory.

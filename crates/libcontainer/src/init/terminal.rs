@@ -75,7 +75,7 @@ impl Pty {
 
 /// Makes the slave of a pty the standard streams, owned by `uid`.
 pub(crate) fn become_streams(slave: &OwnedFd, uid: u32) -> anyhow::Result<()> {
-    fchown(slave, Some(Uid::from_raw(uid)), None::<Gid>).context("own the terminal: fchown")?;
+    own(slave, uid).context("own the terminal: fchown")?;
     rustix::stdio::dup2_stdin(slave).context("dup2")?;
     rustix::stdio::dup2_stdout(slave).context("dup2")?;
     rustix::stdio::dup2_stderr(slave).context("dup2")
@@ -94,13 +94,17 @@ pub(crate) fn adopt_streams(root: &Root, uid: u32) -> anyhow::Result<()> {
         if same {
             continue;
         }
-        match fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>) {
-            // A file on a read-only or remote filesystem, or of an unmapped owner, stays as it is.
-            Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::ROFS | Errno::BADF) => {}
-            Err(errno) => return Err(errno).context("own the standard streams: fchown"),
-        }
+        own(stream, uid).context("own the standard streams: fchown")?;
     }
     Ok(())
+}
+
+/// A file on a read-only or remote filesystem, or of an unmapped owner, stays as it is.
+fn own(stream: impl AsFd, uid: u32) -> Result<(), Errno> {
+    match fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>) {
+        Err(Errno::INVAL | Errno::PERM | Errno::ROFS | Errno::BADF) => Ok(()),
+        result => result,
+    }
 }
 
 /// What is opened as /dev/null is checked on the descriptor (CVE-2026-88265).

@@ -122,7 +122,7 @@ fn be_born(
     drop(inits);
     let slave = enter(container).at(Stage::Pivot)?;
     let root = Root::own().at(Stage::Rootfs)?;
-    take_streams(init.plan.process.as_ref(), slave, &root).at(Stage::Terminal)?;
+    take_streams(init.plan.process.as_ref(), slave, &root).at(Stage::Streams)?;
     become_program(init, itself, &root)
 }
 

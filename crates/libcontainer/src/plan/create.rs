@@ -40,7 +40,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     namespaces::note_changes(spec, linux, &mut namespaces);
     check_privilege(&namespaces, host, found);
     let mount_label = labels::of_mounts(linux, host, found);
-    let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), found);
+    let root = rootfs::path(given);
+    let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), &root, found);
     let process = plan_process(given, &namespaces, found);
     let plan = Plan {
         id: request.id.clone(),

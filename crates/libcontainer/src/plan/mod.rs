@@ -26,8 +26,8 @@ pub use create::create;
 pub use exec::{Joining, exec};
 pub(crate) use exec::{cgroup_below, process_of_flags, with_what_it_lacks};
 pub use filesystem::{
-    Attributes, ContainerPath, Device, DeviceKind, IdMappings, Link, Mount, MountIds, MountKind,
-    Parameter, Propagation, Rootfs, SourceLink, mount_option_names,
+    Attributes, ContainerPath, Device, DeviceKind, FromBelow, IdMappings, Link, Mount, MountIds,
+    MountKind, Parameter, Propagation, Rootfs, SourceLink, mount_option_names,
 };
 pub(crate) use given::Given;
 pub use hooks::{HOOK_NAMES, Hook, Hooks};

@@ -228,7 +228,7 @@ fn mount_options() {
     check_mount(with("bind", &["ro", "mode=755"]), &["/options/1"]);
     check_mount(with("none", &["rbind", "x"]), &["/options/1"]);
     check_mount(with("cgroup", &["ro", "xattr"]), &["/options/1"]);
-    check_mount(with("cgroup", &["sync"]), &["/options"]);
+    check_mount(with("cgroup", &["sync", "mand"]), &[]);
     check_mount(with("cgroup2", &["tmpcopyup"]), &["/options"]);
     check_mount(with("cgroup", &["rprivate", "slave", "rro"]), &[]);
     check_mount(with("cgroup", &["rshared"]), &[]);

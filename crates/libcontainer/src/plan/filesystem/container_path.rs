@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A path inside a container: absolute, free of NUL, not resolved. It is never joined to a path of
 /// the host; the kernel resolves it below the root's file descriptor (openat2(2),
@@ -29,6 +29,12 @@ impl ContainerPath {
     #[must_use]
     pub fn as_path(&self) -> &Path {
         Path::new(std::ffi::OsStr::from_bytes(self.0.to_bytes()))
+    }
+
+    /// Whether it has a `..`.
+    #[must_use]
+    pub fn has_parent_component(&self) -> bool {
+        self.as_path().components().any(|part| part == Component::ParentDir)
     }
 
     /// Without `.`, empty components and trailing slashes, for comparing; `..` stays, since only

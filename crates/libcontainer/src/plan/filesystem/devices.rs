@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 
@@ -79,38 +79,41 @@ const PTMX: &str = "/dev/ptmx";
 const PTMX_NUMBERS: DeviceKind = DeviceKind::Character { major: 5, minor: 2 };
 
 /// Links in /dev, what they hold, and what must exist for them (runtime-linux.md, "Dev symbolic
-/// links"; config-linux.md, "Default Devices").
-const LINKS: [(&str, &CStr, &str); 6] = [
-    ("/dev/fd", c"/proc/self/fd", "/proc/self/fd"),
-    ("/dev/stdin", c"/proc/self/fd/0", "/proc/self/fd"),
-    ("/dev/stdout", c"/proc/self/fd/1", "/proc/self/fd"),
-    ("/dev/stderr", c"/proc/self/fd/2", "/proc/self/fd"),
-    ("/dev/core", c"/proc/kcore", "/proc/kcore"),
-    (PTMX, c"pts/ptmx", "/dev/pts/ptmx"),
+/// links"). /dev/ptmx is there in any case (config-linux.md, "Default Devices").
+const LINKS: [(&str, &CStr, Option<&str>); 6] = [
+    ("/dev/fd", c"/proc/self/fd", Some("/proc/self/fd")),
+    ("/dev/stdin", c"/proc/self/fd/0", Some("/proc/self/fd")),
+    ("/dev/stdout", c"/proc/self/fd/1", Some("/proc/self/fd")),
+    ("/dev/stderr", c"/proc/self/fd/2", Some("/proc/self/fd")),
+    ("/dev/core", c"/proc/kcore", Some("/proc/kcore")),
+    (PTMX, c"pts/ptmx", None),
 ];
 
 /// Where mounts go that a device or link must leave alone: a /dev of the host is complete, and
-/// what is mounted on a default device replaces it.
-struct Taken {
+/// what is mounted on a default device replaces it. What a later mount covers does not count.
+struct Taken<'a> {
+    mounts: &'a [Mount],
     dev: bool,
-    destinations: HashSet<PathBuf>,
 }
 
-impl Taken {
-    fn by(mounts: &[Mount]) -> Self {
-        let is_dev = |mount: &Mount| {
-            mount.destination.normalized() == Path::new("/dev")
-                && matches!(mount.kind, MountKind::Bind { .. })
-        };
-        Self {
-            dev: mounts.iter().any(is_dev),
-            destinations: mounts.iter().map(|mount| mount.destination.normalized()).collect(),
-        }
+impl<'a> Taken<'a> {
+    fn by(mounts: &'a [Mount]) -> Self {
+        let on_dev = top_of(mounts, Path::new("/dev"));
+        let dev = on_dev.is_some_and(|mount| matches!(mount.kind, MountKind::Bind { .. }));
+        Self { mounts, dev }
     }
 
     fn leaves(&self, path: &str) -> bool {
-        !self.dev && !self.destinations.contains(Path::new(path))
+        !self.dev && top_of(self.mounts, Path::new(path)).is_none()
     }
+}
+
+/// The mount that is seen at `path` itself, if that is not only in one.
+fn top_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    let is_new = |mount: &&Mount| !matches!(mount.kind, MountKind::Remount { .. });
+    let covers = |mount: &&Mount| path.starts_with(mount.destination.normalized());
+    let last = mounts.iter().filter(is_new).rfind(covers)?;
+    (last.destination.normalized() == path).then_some(last)
 }
 
 /// The default devices that nothing replaces, then those of the config.
@@ -208,7 +211,7 @@ pub(crate) fn links(mounts: &[Mount]) -> Vec<Link> {
         .map(|(path, target, only_if)| Link {
             path: ContainerPath::new(path).unwrap_or_default(),
             target: target.to_owned(),
-            only_if: ContainerPath::new(only_if),
+            only_if: only_if.and_then(ContainerPath::new),
             replaces: path == PTMX,
         })
         .collect()
@@ -220,7 +223,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{ContainerPath, DeviceKind, Mount, MountKind, Violations, links, plan};
-    use crate::plan::{Attributes, SourceLink};
+    use crate::plan::{Attributes, FromBelow, SourceLink};
 
     fn mount(destination: &str, kind: MountKind) -> Mount {
         Mount {
@@ -232,13 +235,13 @@ mod tests {
             propagation: Vec::new(),
             ids: None,
             onto_link: false,
-            copy_up: false,
+            from_below: FromBelow::default(),
         }
     }
 
     fn bind(destination: &str) -> Mount {
         let (source, link) = ("/host".into(), SourceLink::Follow);
-        mount(destination, MountKind::Bind { source, recursive: true, link })
+        mount(destination, MountKind::Bind { source, inside: None, recursive: true, link })
     }
 
     /// The paths of the devices and of the links.
@@ -274,6 +277,22 @@ mod tests {
         let (devices, links) = made(json!([]), &[bind("/dev/random"), bind("/dev//ptmx")]);
         assert!(!devices.contains(&"/dev/random".to_owned()) && devices.len() == 5);
         assert!(!links.contains(&"/dev/ptmx".to_owned()) && links.len() == 5);
+    }
+
+    #[test]
+    fn what_a_later_mount_covers_replaces_nothing() {
+        let tmpfs = || mount("/dev", MountKind::Cgroup);
+        for mounts in [
+            vec![bind("/dev/null"), bind("/dev/ptmx"), tmpfs()],
+            vec![bind("/dev"), tmpfs()],
+            vec![tmpfs(), mount("/dev/null", MountKind::Remount { parameters: Vec::new() })],
+        ] {
+            let (devices, links) = made(json!([]), &mounts);
+            assert_eq!((devices.len(), links.len()), (6, 6), "{mounts:?}");
+        }
+        assert_eq!(made(json!([]), &[tmpfs(), bind("/dev")]), (Vec::new(), Vec::new()));
+        let (devices, _) = made(json!([]), &[bind("/dev/null"), bind("/dev/null")]);
+        assert_eq!(devices.len(), 5);
     }
 
     #[test]

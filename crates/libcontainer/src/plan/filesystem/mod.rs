@@ -10,6 +10,6 @@ pub(super) mod rootfs;
 pub use container_path::ContainerPath;
 pub use devices::{Device, DeviceKind, Link};
 pub use mount_ids::{IdMappings, MountIds};
-pub use mounts::{Mount, MountKind, Parameter, SourceLink};
+pub use mounts::{FromBelow, Mount, MountKind, Parameter, SourceLink};
 pub use options::{Attributes, Propagation, mount_option_names};
 pub use rootfs::Rootfs;

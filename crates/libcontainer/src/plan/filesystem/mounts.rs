@@ -63,9 +63,37 @@ pub struct Mount {
     pub ids: Option<MountIds>,
     /// Whether a symbolic link at the destination is mounted on, and not followed.
     pub onto_link: bool,
-    /// Whether what the image has at the destination is copied into the new tmpfs
-    /// (`tmpcopyup`).
-    pub copy_up: bool,
+    /// What of the directory at the destination it has, too.
+    pub from_below: FromBelow,
+}
+
+/// What a new tmpfs takes over from the directory that it is mounted on, where that is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FromBelow {
+    /// Its permissions, unless an option says others: what is private in the image stays so.
+    pub permissions: bool,
+    /// What is in it (`tmpcopyup`).
+    pub content: bool,
+    /// With the content, its owner, unless an option says another.
+    pub user: bool,
+    /// The same of its group.
+    pub group: bool,
+}
+
+impl FromBelow {
+    /// What the filesystem `kind` takes over, which is to copy what is below or not.
+    fn of(kind: &MountKind, content: bool) -> Self {
+        let MountKind::Filesystem { fstype, parameters, .. } = kind else { return Self::default() };
+        let unsaid =
+            |key: &CStr| !parameters.iter().any(|parameter| parameter.key.as_c_str() == key);
+        let is_tmpfs = fstype == c"tmpfs";
+        Self {
+            permissions: is_tmpfs && unsaid(c"mode"),
+            content,
+            user: content && unsaid(c"uid"),
+            group: content && unsaid(c"gid"),
+        }
+    }
 }
 
 /// What is mounted.
@@ -75,6 +103,9 @@ pub enum MountKind {
     Bind {
         /// Absolute path in the runtime's mount namespace.
         source: PathBuf,
+        /// The same path from the root on, if it leads into the root filesystem: an earlier mount may be
+        /// there, so that it is looked for at its turn, and where the container's paths are.
+        inside: Option<ContainerPath>,
         /// Whether submounts come along (`rbind`).
         recursive: bool,
         /// What is done with a source that is a symbolic link.
@@ -142,13 +173,15 @@ pub(crate) fn plan(
     given: &Given<'_>,
     namespaces: &Namespaces,
     label: Option<&CStr>,
+    root: &Path,
     found: &mut Violations,
 ) -> Vec<Mount> {
     let mounts = given.spec.mounts().iter().flatten().enumerate();
     mounts
         .map(|(index, mount)| {
-            let planner = Planner { pointer: format!("/mounts/{index}"), mount, namespaces };
-            let mut mount = planner.plan(index, given.bundle, found);
+            let pointer = format!("/mounts/{index}");
+            let planner = Planner { pointer, mount, namespaces, bundle: given.bundle, root };
+            let mut mount = planner.plan(index, found);
             label.into_iter().for_each(|label| mount.kind.give_label(label));
             mount
         })
@@ -177,10 +210,13 @@ struct Planner<'a> {
     pointer: String,
     mount: &'a SpecMount,
     namespaces: &'a Namespaces,
+    bundle: &'a Path,
+    /// Where the root filesystem is on the host.
+    root: &'a Path,
 }
 
 impl Planner<'_> {
-    fn plan(&self, index: usize, bundle: &Path, found: &mut Violations) -> Mount {
+    fn plan(&self, index: usize, found: &mut Violations) -> Mount {
         let destination = self.destination(found);
         let fstype = self.mount.typ().as_deref().unwrap_or("");
         let mut options = self.read_options(fstype == "bind");
@@ -193,7 +229,7 @@ impl Planner<'_> {
         );
         let kind = match (options.bind, fstype) {
             _ if options.remount => self.remount(&mut options, found),
-            (Some(recursive), _) => self.bind(&options, bundle, recursive, found),
+            (Some(recursive), _) => self.bind(&options, recursive, found),
             (None, "cgroup" | "cgroup2") => self.cgroup(&mut options, found),
             (None, fstype) => self.filesystem(fstype, &mut options, found),
         };
@@ -203,13 +239,13 @@ impl Planner<'_> {
         Mount {
             index,
             destination,
+            from_below: FromBelow::of(&kind, copy_up),
             kind,
             attributes,
             recursive_attributes,
             propagation,
             ids,
             onto_link,
-            copy_up,
         }
     }
 
@@ -272,13 +308,7 @@ impl Planner<'_> {
         options
     }
 
-    fn bind(
-        &self,
-        options: &Options,
-        bundle: &Path,
-        recursive: bool,
-        found: &mut Violations,
-    ) -> MountKind {
+    fn bind(&self, options: &Options, recursive: bool, found: &mut Violations) -> MountKind {
         self.refuse_parameters(options, found);
         let pointer = self.at("source");
         let source = self.mount.source().as_deref().unwrap_or(Path::new(""));
@@ -286,11 +316,19 @@ impl Planner<'_> {
             let rule = "a bind mount needs a source (config.md, \"Mounts\")";
             found.add(&pointer, "", rule, "give the file or directory to bind");
         }
+        let source = found.host_path(&pointer, source, self.bundle);
         MountKind::Bind {
-            source: found.host_path(&pointer, source, bundle),
+            inside: self.inside_of_root(&source),
+            source,
             recursive,
             link: options.link.unwrap_or(SourceLink::Follow),
         }
+    }
+
+    /// A path of the host from the root on. Where a `..` leads only the kernel knows.
+    fn inside_of_root(&self, path: &Path) -> Option<ContainerPath> {
+        ContainerPath::new(path.strip_prefix(self.root).ok()?)
+            .filter(|path| !path.has_parent_component())
     }
 
     /// A bind mount shows a filesystem as it is.
@@ -304,9 +342,12 @@ impl Planner<'_> {
             let rule = "bind mounts cannot have any filesystem-specific options applied";
             found.add(pointer, option, rule, "remove it");
         }
+        self.warn_of_superblock(options, "a bind mount has the setting of its filesystem", found);
+    }
+
+    fn warn_of_superblock(&self, options: &Options, why: &str, found: &mut Violations) {
         for name in &options.superblock {
             let name = name.to_string_lossy();
-            let why = "a bind mount has the setting of its filesystem";
             found.warn(format!("{}/options {name}: has no effect, {why}", self.pointer));
         }
     }
@@ -327,10 +368,7 @@ impl Planner<'_> {
         for (pointer, option) in &options.own {
             found.add(pointer, option, rule, "remove it");
         }
-        let pointer = self.at("options");
-        for name in &options.superblock {
-            found.add(&pointer, name.to_string_lossy(), rule, "remove it");
-        }
+        self.warn_of_superblock(options, "the hierarchies have the settings of the host", found);
         options.attributes.then(std::mem::take(&mut options.recursive_attributes));
         MountKind::Cgroup
     }
@@ -342,6 +380,8 @@ impl Planner<'_> {
             found.add(&self.at("type"), "", rule, fix);
         }
         let is_readonly = options.attributes.set & RDONLY != 0;
+        // Nothing is below a new filesystem, so that what is about all of that is about itself.
+        options.attributes.then(std::mem::take(&mut options.recursive_attributes));
         if is_readonly && !KERNEL_FILESYSTEMS.contains(&fstype) {
             options.superblock.push(c"ro");
         }

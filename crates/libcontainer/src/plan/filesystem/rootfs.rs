@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, Root};
 use rustix::mount::MountPropagationFlags;
 
+use super::options::{PRIVATE, SLAVE};
 use crate::plan::{ContainerPath, Given, Propagation, Violations};
 
 /// `root`.
@@ -16,6 +17,8 @@ pub struct Rootfs {
     pub readonly: bool,
     /// `linux.rootfsPropagation`; absent means slave, recursively, as runc does.
     pub propagation: Option<Propagation>,
+    /// What events bind mounts exchange with the host where their options do not say: none go out.
+    pub binds: Propagation,
     /// Whether the root is changed by moving the mount and chroot(2) instead of pivot_root(2).
     pub no_pivot: bool,
 }
@@ -27,14 +30,21 @@ pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Rootfs {
         let rule = "is required on Linux (config.md, \"Root\")";
         found.add("/root/path", "", rule, "give the directory of the root filesystem");
     }
-    let path = found.host_path("/root/path", path.unwrap_or(Path::new("")), given.bundle);
+    found.host_path("/root/path", path.unwrap_or(Path::new("")), given.bundle);
+    let propagation = propagation(given.linux, found);
     Rootfs {
-        // Without a trailing slash, which would let a symbolic link pass for a directory.
-        path: path.components().collect(),
+        path: self::path(given),
         readonly: root.and_then(Root::readonly).unwrap_or(false),
-        propagation: propagation(given.linux, found),
+        binds: propagation_of_binds(propagation),
+        propagation,
         no_pivot: given.request.no_pivot,
     }
+}
+
+/// `root.path` on the host, without a trailing slash, which would let a symbolic link pass for a directory.
+pub(crate) fn path(given: &Given<'_>) -> PathBuf {
+    let path = given.spec.root().as_ref().map_or(Path::new(""), |root| root.path());
+    given.bundle.join(path).components().collect()
 }
 
 /// The `r` forms are runc's. Either form is about all mounts of the container: a submount that
@@ -54,6 +64,14 @@ fn propagation(linux: &Linux, found: &mut Violations) -> Option<Propagation> {
         }
     };
     Some(Propagation { flag: flag.bits().into(), recursive: true })
+}
+
+/// `linux.rootfsPropagation` is about the root's own mount. Where nothing is to come to that, nothing
+/// comes to the others.
+fn propagation_of_binds(root: Option<Propagation>) -> Propagation {
+    let closed = MountPropagationFlags::PRIVATE | MountPropagationFlags::UNBINDABLE;
+    let is_closed = root.is_some_and(|root| u64::from(closed.bits()) & root.flag != 0);
+    Propagation { flag: if is_closed { PRIVATE } else { SLAVE }, recursive: true }
 }
 
 pub(crate) fn masked_paths(linux: &Linux, found: &mut Violations) -> Vec<ContainerPath> {

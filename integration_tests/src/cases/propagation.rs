@@ -1,0 +1,80 @@
+//! Which mounts exchange events: those that the config says, and no others.
+
+use std::collections::HashSet;
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+
+use super::mounts::{Mount, mountinfo};
+use super::{Test, cases, same};
+use crate::container::Container;
+
+cases!("propagation":
+    of_the_root_is_not_that_of_binds, of_the_root_leaves_binds_to_be_made_read_only, of_masks_is_their_own,
+    of_a_cgroup_mount,
+);
+
+/// A directory of the host on /mnt, with this option.
+fn bind(container: &mut Container, option: &str) -> Test {
+    let source = container.directory.join("source");
+    fs::create_dir_all(source.join("below"))?;
+    container
+        .mount(json!({ "destination": "/mnt", "source": source, "options": ["rbind", option] }));
+    Ok(())
+}
+
+const OF_THE_ROOT: [&str; 8] =
+    ["shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
+
+fn of_the_root_is_not_that_of_binds(container: &mut Container) -> Test {
+    bind(container, "ro")?;
+    for value in OF_THE_ROOT {
+        container.set("/linux/rootfsPropagation", json!(value));
+        let text = mountinfo(container).with_context(|| value.to_owned())?;
+        let fields = Mount::find(&text, "/mnt")?.propagation.join(" ");
+        ensure!(fields.is_empty(), "{value}: {text}");
+    }
+    Ok(())
+}
+
+fn of_the_root_leaves_binds_to_be_made_read_only(container: &mut Container) -> Test {
+    bind(container, "rw")?;
+    container.set("/linux/readonlyPaths", json!(["/mnt/below"]));
+    for value in OF_THE_ROOT {
+        container.set("/linux/rootfsPropagation", json!(value));
+        let output = container.run_script("touch /mnt/x && echo made; touch /mnt/below/x")?;
+        same!(output.stdout, "made\n");
+        ensure!(output.stderr.contains("Read-only"), "{value}: {output:?}");
+    }
+    Ok(())
+}
+
+/// A mount on a shared one is shared, too; but what hides one path is no peer of what hides another.
+fn of_masks_is_their_own(container: &mut Container) -> Test {
+    container.set("/mounts/0/options", json!(["shared"]));
+    let masked = ["/proc/fs", "/proc/bus", "/proc/irq", "/proc/stat", "/proc/uptime", "/proc/keys"];
+    container.set("/linux/maskedPaths", json!(masked));
+    container.set("/linux/readonlyPaths", json!([]));
+    let text = mountinfo(container)?;
+    let mut groups = HashSet::new();
+    for path in ["/proc"].into_iter().chain(masked) {
+        let mount = Mount::find(&text, path)?;
+        let [group] = mount.propagation.as_slice() else {
+            anyhow::bail!("{path}: {:?}", mount.propagation)
+        };
+        ensure!(group.starts_with("shared:") && groups.insert(*group), "{path}: {text}");
+    }
+    Ok(())
+}
+
+fn of_a_cgroup_mount(container: &mut Container) -> Test {
+    container.mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "ro", "shared", "mand"]
+    }));
+    let text = mountinfo(container)?;
+    let mount = Mount::find(&text, "/sys/fs/cgroup")?;
+    ensure!(mount.propagation.join(" ").starts_with("shared:") && mount.has("ro"), "{text}");
+    Ok(())
+}
