@@ -9,40 +9,10 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::mount_ids::{self, MapIds};
 use super::options::{Effect, effect, parameters};
+use super::parameter::{Parameter, check_length};
 use crate::error::Property;
 use crate::plan::linux::mappings;
 use crate::plan::{Attributes, ContainerPath, Given, MountIds, Propagation, Violations};
-
-/// One parameter of a filesystem (fsconfig(2)).
-#[derive(Clone, Debug)]
-pub struct Parameter {
-    /// Its name.
-    pub key: CString,
-    /// What is written behind `=`; a flag has no value.
-    pub value: Option<CString>,
-}
-
-impl Parameter {
-    /// A parameter that is there or not.
-    pub(crate) fn flag(key: &CStr) -> Self {
-        Self { key: key.to_owned(), value: None }
-    }
-
-    /// A parameter with a value.
-    pub(crate) fn new(key: &CStr, value: &CStr) -> Self {
-        Self { key: key.to_owned(), value: Some(value.to_owned()) }
-    }
-
-    /// The SELinux label of everything in a filesystem (mount(8), "context=").
-    pub(crate) fn context(label: &CStr) -> Self {
-        Self::new(c"context", label)
-    }
-
-    /// Whether it excludes one of these.
-    fn is_context(&self) -> bool {
-        [c"context", c"defcontext"].contains(&self.key.as_c_str())
-    }
-}
 
 /// One entry of `mounts`.
 #[derive(Clone, Debug)]
@@ -152,8 +122,6 @@ pub enum SourceLink {
     Copy,
 }
 
-/// The longest value that fsconfig(2) takes, in bytes.
-const LONGEST_VALUE: usize = 255;
 /// Filesystems of the kernel's own that `linux.mountLabel` is not for: proc and sysfs have labels for each file, and a
 /// queue's filesystem exists with its IPC namespace, so that its root is labelled instead (as runc does).
 const NOT_LABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
@@ -435,13 +403,6 @@ impl Planner<'_> {
             let rule = "is not an id of the container's user namespace";
             found.add(pointer, format!("{key}={id}"), rule, "map it, or leave it out");
         }
-    }
-}
-
-fn check_length(pointer: &str, text: &str, found: &mut Violations) {
-    if text.len() > LONGEST_VALUE {
-        let rule = "fsconfig(2) takes at most 255 bytes";
-        found.add(pointer, text, rule, "use shorter paths, such as symbolic links to them");
     }
 }
 
