@@ -18,11 +18,30 @@ impl Limits {
         Self { writes }
     }
 
+    /// Takes out the number of processes, if that is so low that a container could not be made under it: what is
+    /// cloned into a cgroup counts, of the runtime's processes up to three at once (the joiner, the maker and init).
+    #[must_use]
+    pub fn take_tight(&mut self) -> Self {
+        let is_tight = |write: &mut Write| {
+            write.file == PROCESSES && write.value.parse().is_ok_and(|limit: u64| limit < 3)
+        };
+        Self { writes: self.writes.extract_if(.., is_tight).collect() }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
     /// The writes, in the order they are to be done.
     pub(crate) fn writes(&self) -> &[Write] {
         &self.writes
     }
 }
+
+/// The file with the number of processes, v1's and v2's.
+pub(crate) const PROCESSES: &str = "pids.max";
 
 /// One write to one file of the container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]

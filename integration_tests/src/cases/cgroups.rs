@@ -20,7 +20,7 @@ cases!("cgroups":
     a_cgroup_used_in_one_hierarchy_is_refused, a_frozen_cgroup_is_refused, threads_are_no_processes,
     a_missing_controller_is_named, none_of_its_own, processes_are_counted, delete_removes_sub_cgroups,
     delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
-    no_resources, old_pids_of_zero,
+    no_resources, one_process, old_pids_of_zero,
 );
 
 /// The directories of a process's cgroups, one for each hierarchy.
@@ -311,6 +311,21 @@ fn old_pids_of_zero(container: &mut Container) -> Test {
     same!(container.run_script("sleep 0.01; echo forked")?.success()?.words(), ["forked"]);
     container.set("/ociVersion", json!("1.3.0"));
     ensure!(container.run_script("sleep 0.01; echo forked")?.stderr.contains("fork"), "it forks");
+    Ok(())
+}
+
+/// So few processes that the ones which make the container would be too many.
+fn one_process(container: &mut Container) -> Test {
+    need("pids")?;
+    container.set("/linux/resources/pids", json!({ "limit": 1 }));
+    for with_user_namespace in [false, true] {
+        if with_user_namespace {
+            crate::config::add_user_namespace(&mut container.config);
+        }
+        same!(container.run_script("echo one")?.success()?.words(), ["one"]);
+        let output = container.run_script("busybox true; echo two")?;
+        ensure!(output.stderr.contains("fork"), "it forks: {output:?}");
+    }
     Ok(())
 }
 

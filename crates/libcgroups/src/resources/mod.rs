@@ -168,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_container_cannot_be_made_under() {
+        for (limit, is_tight) in [(-1, false), (0, true), (2, true), (3, false)] {
+            let json = format!(r#"{{"pids":{{"limit":{limit}}},"cpu":{{"cpus":"0"}}}}"#);
+            let mut limits = limits(&json, true).unwrap();
+            assert_eq!(limits.take_tight().is_empty(), !is_tight, "{limit}");
+            assert_eq!(limits.writes().len(), if is_tight { 1 } else { 2 });
+        }
+    }
+
+    #[test]
     fn unified_is_for_v2_and_stays_in_the_cgroup() {
         check(r#"{"unified":{"memory.high":"5"}}"#, true, &[("memory.high", "5")]);
         refused(r#"{"unified":{"../x":"5"}}"#, true, &["/linux/resources/unified/..~1x"]);

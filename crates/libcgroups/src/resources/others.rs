@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::limits::{Hierarchy, Table, or_max};
+use crate::limits::{Hierarchy, PROCESSES, Table, or_max};
 
 pub(crate) fn plan(resources: &LinuxResources, table: &mut Table<'_>) {
     pids(resources, table);
@@ -21,7 +21,7 @@ fn pids(resources: &LinuxResources, table: &mut Table<'_>) {
         let (rule, fix) = ("a number of processes cannot be negative", "write -1 for no limit");
         table.violation(pointer, limit, rule, fix);
     } else if let Some(hierarchy) = table.hierarchy("pids", pointer) {
-        table.write(hierarchy, "pids.max", or_max(limit), pointer);
+        table.write(hierarchy, PROCESSES, or_max(limit), pointer);
     }
 }
 

@@ -43,6 +43,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     let root = rootfs::path(given);
     let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), &root, found);
     let process = plan_process(given, &namespaces, found);
+    let mut limits = cgroups::limits(given, found);
     let plan = Plan {
         id: request.id.clone(),
         bundle: bundle.to_owned(),
@@ -52,7 +53,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         spawn: libnamespaces::decide(&namespaces),
         cgroup: cgroups::location(given, found),
         cgroup_owner: cgroups::owner(given, &namespaces, &mounts, process.as_ref()),
-        limits: cgroups::limits(given, found),
+        tight_limits: limits.take_tight(),
+        limits,
         unit_properties: cgroups::unit_properties(given, found),
         device_access: cgroups::device_access(given, found),
         rootfs: rootfs::plan(given, found),

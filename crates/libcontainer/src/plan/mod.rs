@@ -73,6 +73,8 @@ pub struct Plan {
     pub cgroup_owner: Option<u32>,
     /// What its cgroup limits.
     pub limits: Limits,
+    /// What it limits when the container is made: so few processes that it could not be made under it.
+    pub tight_limits: Limits,
     /// More properties of the cgroup's unit, where systemd manages it.
     pub unit_properties: Vec<Property>,
     /// Which devices its processes may use.

@@ -172,6 +172,7 @@ fn apply<'a>(
     oom_score::adjust(plan.process.as_ref(), pid)?;
     let master = serve::serve(events, &line, pending, Some(&mut making))?;
     pending.finish_maker()?;
+    cgroup::limit_tightly(plan)?;
     // Ready: from now on the state names the process, for `start`, `kill` and `delete`.
     state.init = Some(InitProcess::of(pid)?);
     pending.directory()?.save(state)?;

@@ -48,6 +48,14 @@ pub(crate) fn make(
     plan.cgroup_owner.map_or(Ok(()), |user| Ok(manager.give_to(user)?))
 }
 
+/// Limits what only makes the container no more.
+pub(crate) fn limit_tightly(plan: &Plan) -> anyhow::Result<()> {
+    if plan.tight_limits.is_empty() {
+        return Ok(());
+    }
+    Ok(libcgroups::manager(&plan.cgroup).update(&plan.tight_limits)?)
+}
+
 /// Has systemd make the unit around the first process, which has made the connection `bus`, and takes its cgroup.
 pub(crate) fn make_around(
     pending: &mut Pending,
