@@ -5,7 +5,7 @@ use std::io::{IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -23,7 +23,7 @@ use crate::container::Container;
 
 cases!("terminal":
     console_socket, console_socket_of_run, exec_console_socket, foreground, foreground_exec,
-    foreground_resizes, nobody_has_it_open, needs_a_socket, socket_without_terminal, socket_that_is_missing,
+    foreground_resizes, ends_of_lines_are_the_programs, a_signal_while_nobody_reads, in_the_background, nobody_has_it_open, needs_a_socket, socket_without_terminal, socket_that_is_missing,
     socket_that_is_a_file, socket_that_hangs_up, last_words, fake_master, console_size, console_size_without_terminal, console_device,
     no_console_without_terminal, owned_by_the_user, of_a_read_only_devpts, job_control, cve_2026_88264_linked_console,
     cve_2025_52565_console_on_proc,
@@ -201,6 +201,89 @@ fn foreground_exec(container: &mut Container) -> Test {
     })?;
     same!(code, 7);
     Ok(())
+}
+
+/// Whoever keeps the output compares it; a terminal makes its own ends of lines.
+fn ends_of_lines_are_the_programs(container: &mut Container) -> Test {
+    container.set("/process/terminal", json!(true));
+    container.script("echo one; echo two");
+    container.save()?;
+    let arguments = ["run", "--bundle", &container.bundle(), &container.id];
+    let own = Own::new(33, 77)?;
+    let mut command = container.command(&arguments);
+    command
+        .stdin(Stdio::from(own.slave.try_clone()?))
+        .stdout(File::create(container.file("kept"))?);
+    same!(command.stderr(Stdio::null()).status()?.code(), Some(0));
+    same!(fs::read_to_string(container.file("kept"))?, "one\ntwo\n");
+    let code = Own::new(33, 77)?.converse(container, &arguments, |own, _| {
+        let text = read_until(&mut own.master, "two\r\n")?;
+        ensure!(text.contains("one\r\ntwo"), "{text:?}");
+        Ok(())
+    })?;
+    same!(code, 0);
+    Ok(())
+}
+
+/// A terminal that nobody reads takes no more at some time: what comes from elsewhere does not wait for it.
+fn a_signal_while_nobody_reads(container: &mut Container) -> Test {
+    container.set("/process/terminal", json!(true));
+    container.set("/root/readonly", json!(false));
+    container.script(
+        "yes & trap 'echo x >/got; kill %1; exit 9' TERM; echo x >/ready; while :; do wait; done",
+    );
+    container.save()?;
+    let arguments = ["run", "--bundle", &container.bundle(), &container.id];
+    let code = Own::new(33, 77)?.converse(container, &arguments, |own, pid| {
+        container.wait_for_file("rootfs/ready")?;
+        std::thread::sleep(Duration::from_millis(300));
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        container.wait_for_file("rootfs/got")?;
+        // Now somebody does, to the end.
+        let mut master = own.master.try_clone()?;
+        std::thread::spawn(move || std::io::copy(&mut master, &mut std::io::sink()));
+        Ok(())
+    })?;
+    same!(code, 9);
+    Ok(())
+}
+
+/// A shell that has put it into the background has its terminal as it was; what is typed after `fg` is the program's.
+fn in_the_background(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let mut shell = Command::new("setsid");
+    shell.args(["--ctty", "--wait", "sh", "-c"]);
+    shell.arg("set -m; \"$0\" \"$@\" & sleep 0.5; jobs; stty -a; echo fg; fg; echo code $?");
+    let command = container.command(&[
+        "exec",
+        "--tty",
+        &container.id,
+        "sh",
+        "-c",
+        "read line; echo got $line; exit 7",
+    ]);
+    let mut shell = crate::command::called_by(shell, &command);
+    let mut own = Own::new(33, 77)?;
+    shell
+        .stdin(own.slave.try_clone()?)
+        .stdout(own.slave.try_clone()?)
+        .stderr(own.slave.try_clone()?);
+    let mut child = shell.spawn()?;
+    let talked = read_until(&mut own.master, "baud").and_then(|text| {
+        ensure!(text.contains("Stopped"), "it goes on in the background: {text:?}");
+        let text = read_until(&mut own.master, "fg")?;
+        ensure!(!text.contains("-icanon"), "the terminal of the shell is changed: {text:?}");
+        std::thread::sleep(Duration::from_millis(500));
+        own.master.write_all(b"hello\r")?;
+        read_until(&mut own.master, "got hello")?;
+        read_until(&mut own.master, "code 7").map(drop)
+    });
+    if talked.is_err() {
+        let _ = child.kill();
+    }
+    same!(crate::command::wait(&mut child)?, 0);
+    talked
 }
 
 /// A terminal that nobody has open in the container costs nothing, and can be opened again.

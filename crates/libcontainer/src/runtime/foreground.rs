@@ -14,6 +14,8 @@ use crate::wait::Signals;
 
 /// Signals that are not passed on: they are about the runtime's own terminal and children.
 const CHILD: i32 = Signal::SIGCHLD as i32;
+/// After a stop; whoever continues it may have changed the terminal.
+const CONTINUED: i32 = Signal::SIGCONT as i32;
 const URGENT: i32 = Signal::SIGURG as i32;
 const WINDOW_CHANGED: i32 = Signal::SIGWINCH as i32;
 
@@ -106,13 +108,21 @@ impl Foreground {
                     self.relay.iter().for_each(Relay::copy_window_size);
                 }
                 URGENT => {}
-                signal => match libsyscall::signal::send(child.pidfd.as_fd(), signal) {
-                    Ok(()) | Err(Errno::SRCH) => {}
-                    Err(errno) => return Err(errno).context("forward a signal: pidfd_send_signal"),
-                },
+                CONTINUED if self.relay.is_some() => {
+                    self.relay.as_ref().map_or(Ok(()), Relay::take_terminal)?;
+                    forward(child, signal)?;
+                }
+                signal => forward(child, signal)?,
             }
         }
         Ok(())
+    }
+}
+
+fn forward(child: &Child, signal: i32) -> anyhow::Result<()> {
+    match libsyscall::signal::send(child.pidfd.as_fd(), signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(errno).context("forward a signal: pidfd_send_signal"),
     }
 }
 
