@@ -3,14 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use libcontainer::host::in_user_namespace;
 use libcontainer::{Context, request};
 
 use crate::arguments::Globals;
 use crate::log;
 
+/// Where the machine's root has his containers' state.
+const MACHINES_ROOT: &str = "/run/aril";
+
 /// The context of every verb. The caller has passed `inherited` descriptors from 3 on.
 pub(crate) fn context(globals: &Globals, inherited: u32) -> anyhow::Result<Context> {
-    let root = globals.root.clone().unwrap_or_else(default_root);
+    let root = match &globals.root {
+        Some(root) => root.clone(),
+        None => default_root()?,
+    };
     if root == Path::new("/") {
         bail!("--root / is not a directory for state; choose another");
     }
@@ -20,12 +27,12 @@ pub(crate) fn context(globals: &Globals, inherited: u32) -> anyhow::Result<Conte
 
 /// runc's rule, with aril's name: a user without privilege, and root of a user namespace who is
 /// not called root, has a directory of his own.
-fn default_root() -> PathBuf {
-    let is_root = rustix::process::geteuid().is_root();
-    match own_directory() {
-        Some(directory) if !is_root => directory.join("aril"),
-        _ => PathBuf::from("/run/aril"),
-    }
+fn default_root() -> anyhow::Result<PathBuf> {
+    let Some(directory) = own_directory() else { return Ok(PathBuf::from(MACHINES_ROOT)) };
+    let is_called_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
+    let is_machines =
+        rustix::process::geteuid().is_root() && (is_called_root() || !in_user_namespace()?);
+    Ok(if is_machines { PathBuf::from(MACHINES_ROOT) } else { directory.join("aril") })
 }
 
 /// Who is to manage the cgroup of a new container.

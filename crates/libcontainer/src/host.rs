@@ -86,8 +86,12 @@ fn bits(set: &CapsHashSet) -> u64 {
     set.iter().fold(0, |bits, one| bits | one.bitmask())
 }
 
-/// The initial user namespace maps every id to itself (user_namespaces(7)).
-fn in_user_namespace() -> anyhow::Result<bool> {
+/// Whether this process is in another user namespace than the initial one, which maps every id to itself
+/// (user_namespaces(7)).
+///
+/// # Errors
+/// /proc/self/uid_map cannot be read.
+pub fn in_user_namespace() -> anyhow::Result<bool> {
     let map = read("/proc/self/uid_map")?;
     Ok(!String::from_utf8_lossy(&map).split_whitespace().eq(["0", "0", "4294967295"]))
 }

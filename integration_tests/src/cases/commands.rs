@@ -21,7 +21,7 @@ cases!("commands":
     run_prints_nothing_of_its_own, run_keep, run_passes_standard_input, run_forwards_signals,
     kill_by_name_and_number, kill_is_term, unknown_signal, unknown_id, delete_force_unknown,
     values_after_equals_signs, single_dash, bundle_is_the_working_directory, relative_bundle,
-    root_slash_is_refused, systemd_cgroup, rootless_values, old_flags,
+    root_slash_is_refused, systemd_cgroup, old_flags,
 );
 
 fn version(container: &mut Container) -> Test {
@@ -473,23 +473,6 @@ fn systemd_cgroup(container: &mut Container) -> Test {
     let output =
         container.runtime(&["--systemd-cgroup", "create", "--bundle", &bundle, &container.id])?;
     container.refused(&output, &["systemd"])
-}
-
-fn rootless_values(container: &mut Container) -> Test {
-    for value in ["auto", "true", "false"] {
-        container.runtime(&["--rootless", value, "list"])?.success()?;
-    }
-    container.save()?;
-    let bundle = container.bundle();
-    let output = container.runtime(&[
-        "--rootless",
-        "perhaps",
-        "create",
-        "--bundle",
-        &bundle,
-        &container.id,
-    ])?;
-    container.refused(&output, &["perhaps"])
 }
 
 /// Old callers still send these.

@@ -53,11 +53,17 @@ fn traced(container: &Container, flags: &[&str], args: &[&str]) -> anyhow::Resul
     container.finish_command(called_by(strace, &container.command(args)), Stdio::null())
 }
 
+/// Skips the test without strace.
+pub(super) fn need_strace() -> Test {
+    match Command::new("strace").arg("-V").stdout(Stdio::null()).status() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Skip("strace is not installed".to_owned()).into()),
+    }
+}
+
 /// The calls of a command that are made to fail: a name, and which one of that name.
 fn calls(container: &Container, args: &[&str]) -> anyhow::Result<Vec<(String, usize)>> {
-    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
-        return Err(Skip("strace is not installed".to_owned()).into());
-    }
+    need_strace()?;
     let trace = container.file("trace");
     traced(container, &["-o", &trace], args)?.success()?;
     let text = fs::read_to_string(&trace)?;

@@ -19,6 +19,7 @@ mod device_nodes;
 mod escapes;
 mod everything;
 mod exec;
+mod exec_likeness;
 mod faults;
 mod hook_failures;
 mod hooks;
@@ -47,8 +48,10 @@ mod propagation;
 mod removal;
 mod renames;
 mod rootfs;
+mod rootless;
 mod seccomp;
 mod selinux;
+mod slowed;
 mod sources;
 mod start;
 mod state;
@@ -80,6 +83,7 @@ pub(crate) fn all() -> Vec<Case> {
         device_nodes::CASES,
         everything::CASES,
         exec::CASES,
+        exec_likeness::CASES,
         faults::CASES,
         hook_failures::CASES,
         hooks::CASES,
@@ -107,8 +111,10 @@ pub(crate) fn all() -> Vec<Case> {
         removal::CASES,
         renames::CASES,
         rootfs::CASES,
+        rootless::CASES,
         seccomp::CASES,
         selinux::CASES,
+        slowed::CASES,
         sources::CASES,
         start::CASES,
         state::CASES,

@@ -4,18 +4,19 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
 use serde_json::json;
 
 use super::hostile::add_hostile;
 use super::{Test, cases, same};
-use crate::command::{wait, wait_until};
+use crate::command::{Output, wait, wait_until};
 use crate::container::Container;
+use crate::leftovers::MARK;
+use crate::parent;
 use crate::skip::Skip;
 use crate::threads;
 
@@ -64,29 +65,23 @@ fn who_says_nothing_starts_nothing(container: &mut Container) -> Test {
     wait_until("the program runs", || Ok(fs::exists(&ran)?))
 }
 
-/// Creates a container, does `change` and starts it: what is on its standard error, and its exit code. This process
-/// has the container for a child meanwhile, as engines do.
-fn ends(
-    container: &Container,
-    change: impl FnOnce() -> Test,
-) -> anyhow::Result<(String, Option<i32>)> {
-    let words = container.directory.join("words");
+/// Creates a container, does `change` and starts it, as a caller that has it for a child: what that and the container
+/// say, and how the container ended.
+fn ends(container: &Container, change: &str) -> anyhow::Result<Output> {
     container.save()?;
     let bundle = container.bundle();
-    let mut create = container.command(&["create", "--bundle", &bundle, &container.id]);
-    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&words)?);
-    set_child_subreaper(Some(getpid()))?;
-    let ended = || {
-        ensure!(create.status()?.success(), "create: {}", fs::read_to_string(&words)?);
-        change()?;
-        let pid = Pid::from_raw(i32::try_from(container.pid()?)?).context("no pid")?;
-        container.verb("start")?.success()?;
-        let status = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)?.context("no status")?;
-        Ok((fs::read_to_string(&words)?, status.exit_status()))
-    };
-    let ended = ended();
-    set_child_subreaper(None)?;
-    ended
+    let create = words(&container.command(&["create", "--bundle", &bundle, &container.id]));
+    let start = words(&container.command(&["start", &container.id]));
+    let mut parent = Command::new(std::env::current_exe()?);
+    parent.env(MARK, &container.id);
+    parent.args([parent::FLAG, &format!("{create} </dev/null && {change} && {start}")]);
+    container.finish_command(parent, Stdio::null())
+}
+
+/// A command as a shell reads it.
+fn words(command: &Command) -> String {
+    let all = std::iter::once(command.get_program()).chain(command.get_args());
+    all.map(|word| format!("'{}' ", word.to_string_lossy())).collect()
 }
 
 /// The program has started as far as engines can tell, and its words are where they look for them.
@@ -100,9 +95,9 @@ fn a_program_that_the_kernel_does_not_execute(container: &mut Container) -> Test
         fs::write(&program, content)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         container.set("/process/args", json!(["/bin/junk"]));
-        let (words, code) = ends(container, || Ok(()))?;
-        ensure!(words.contains("/bin/junk") && words.contains(word), "{words}");
-        same!(code, Some(255));
+        let output = ends(container, "true")?.success()?;
+        ensure!(output.stderr.contains("/bin/junk") && output.stderr.contains(word), "{output:?}");
+        same!(output.lines(), ["Some(255) None"]);
         same!(container.state()?["status"], "stopped");
         container.verb("delete")?.success()?;
         // Whoever waits for the program hears of it.
@@ -117,9 +112,10 @@ fn a_program_that_is_gone(container: &mut Container) -> Test {
     let program = container.rootfs().join("bin/mine");
     fs::copy(container.rootfs().join("bin/busybox"), &program)?;
     container.set("/process/args", json!(["/bin/mine", "true"]));
-    let (words, code) = ends(container, || Ok(fs::remove_file(&program)?))?;
-    ensure!(words.contains("/bin/mine") && words.contains("no such file or directory"), "{words}");
-    same!(code, Some(255));
+    let output = ends(container, &format!("rm '{}'", program.display()))?.success()?;
+    let words = ["/bin/mine", "no such file or directory"];
+    ensure!(words.iter().all(|word| output.stderr.contains(word)), "{output:?}");
+    same!(output.lines(), ["Some(255) None"]);
     Ok(())
 }
 
@@ -137,17 +133,12 @@ fn kill_at_capset(container: &mut Container) {
 
 const KILLED: [&str; 2] = ["killed by signal 31 before its program was executed", "/linux/seccomp"];
 
-/// The socket of a process that dies closes as that of one that executes a program.
+/// The socket of a process that dies closes as that of one that executes a program. Who reaps it is not done with it
+/// at once, as engines are not.
 fn killed_before_the_program(container: &mut Container) -> Test {
     kill_at_capset(container);
-    // As engines do it: who reaps it is not done with it at once.
-    set_child_subreaper(Some(getpid()))?;
-    container.create()?.success()?;
-    let pid = Pid::from_raw(i32::try_from(container.pid()?)?).context("no pid")?;
-    let started = container.verb("start")?.fails(1, &KILLED);
-    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)?;
-    set_child_subreaper(None)?;
-    started?;
+    let output = ends(container, "true")?;
+    output.fails(2, &KILLED)?;
     same!(container.state()?["status"], "stopped");
     Ok(())
 }
