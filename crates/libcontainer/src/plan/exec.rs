@@ -6,6 +6,7 @@ use libcgroups::Location;
 use libnamespaces::{Kind, KindSet};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
 
+use super::linux::labels;
 use super::{Confinement, Planned, Process, Violations, process};
 use crate::host::Host;
 use crate::{Violation, request};
@@ -64,18 +65,13 @@ pub(crate) fn with_what_it_lacks(
     if process.capabilities().is_none() {
         process.set_capabilities(container.capabilities().clone());
     }
-    if is_unset(process.apparmor_profile()) {
+    if labels::given(process.apparmor_profile()).is_none() {
         process.set_apparmor_profile(container.apparmor_profile().clone());
     }
-    if is_unset(process.selinux_label()) {
+    if labels::given(process.selinux_label()).is_none() {
         process.set_selinux_label(container.selinux_label().clone());
     }
     process
-}
-
-/// Engines send an empty string for a label that is not set.
-fn is_unset(label: &Option<String>) -> bool {
-    label.as_deref().is_none_or(str::is_empty)
 }
 
 /// The process that the flags describe: the container's own, with what they change.
@@ -116,10 +112,10 @@ pub(crate) fn process_of_flags(
     if let Some(no_new_privileges) = request.no_new_privileges {
         process.set_no_new_privileges(Some(no_new_privileges));
     }
-    if !is_unset(&request.apparmor) {
+    if labels::given(&request.apparmor).is_some() {
         process.set_apparmor_profile(request.apparmor.clone());
     }
-    if !is_unset(&request.process_label) {
+    if labels::given(&request.process_label).is_some() {
         process.set_selinux_label(request.process_label.clone());
     }
     let warnings = add_capabilities(&mut process, &request.capabilities);

@@ -108,8 +108,8 @@ impl Foreground {
                     self.relay.iter().for_each(Relay::copy_window_size);
                 }
                 URGENT => {}
-                CONTINUED if self.relay.is_some() => {
-                    self.relay.as_ref().map_or(Ok(()), Relay::take_terminal)?;
+                CONTINUED => {
+                    self.relay.iter().try_for_each(Relay::take_terminal)?;
                     forward(child, signal)?;
                 }
                 signal => forward(child, signal)?,

@@ -20,8 +20,8 @@ use crate::state::{InitProcess, State};
 use crate::wait::Signals;
 use crate::{Error, ErrorKind, Result};
 
-/// Spawns the process in all the container's namespaces and its cgroup, and serves it until it is
-/// ready. In it this does not return.
+/// Spawns the process in all the namespaces of the container, whose first process is `init`, and in its cgroup,
+/// and serves it until it is ready. In it this does not return.
 ///
 /// # Errors
 /// The container has ended, what the machine refused, or the signal that came. Nothing is left
@@ -29,13 +29,11 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) fn join<'a>(
     plan: &'a Joining,
     state: &State,
+    init: OwnedFd,
     request: &request::Exec,
     signals: &'a Signals,
 ) -> Result<Ready<'a>> {
-    // The pidfd is opened first and checked after: whatever is opened by the pid below was this
-    // process's if it still lives then.
     let target = state.init.ok_or_else(Error::not_running)?;
-    let pidfd = target.open()?;
     if state.cgroup_owner()? == Owner::Another {
         let text = "exec failed: the container's cgroup is another container's by now";
         return Err(Error::new(ErrorKind::Status, text));
@@ -43,7 +41,7 @@ pub(crate) fn join<'a>(
     let mut entry = Entry::open(&plan.cgroup)?;
     let kinds = plan.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
-    let namespaces = NamespaceFiles::of_process(pidfd, kinds);
+    let namespaces = NamespaceFiles::of_process(init, kinds);
     let (runtime_end, init_end) = libchannel::pair().map_err(anyhow::Error::new)?;
     // From here on the process is a copy of this one: nothing in the container may read its memory.
     init::become_non_dumpable()?;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, wait};
+use crate::wait;
 
 /// Of the flags of a process (proc_pid_stat(5), field 9; include/linux/sched.h): it is ending (PF_EXITING).
 const EXITING: u32 = 0x4;
@@ -63,14 +63,6 @@ impl InitProcess {
     pub(crate) fn killed_before_program(self) -> Option<i32> {
         let stat = stat(self.pid).ok().filter(|stat| stat.starttime == self.start_time);
         signal_before_program(&stat?)
-    }
-
-    /// Its pidfd.
-    ///
-    /// # Errors
-    /// It lives no more, or [`InitProcess::living`].
-    pub(crate) fn open(self) -> Result<OwnedFd> {
-        self.living()?.ok_or_else(Error::not_running)
     }
 }
 

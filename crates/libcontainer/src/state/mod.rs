@@ -1,6 +1,7 @@
 //! `state.json`, the only persisted truth about a container, and what can be derived from it.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -93,6 +94,14 @@ pub enum Status {
     Stopped,
 }
 
+/// A container at one moment.
+pub(crate) struct Now {
+    /// Where it is in its life.
+    pub status: Status,
+    /// The pidfd of its first process, if that lives.
+    pub init: Option<OwnedFd>,
+}
+
 impl Status {
     /// The word in `state`'s output.
     #[must_use]
@@ -158,14 +167,28 @@ impl State {
     /// # Errors
     /// It cannot be told. What cannot be read is no proof of anything.
     pub(crate) fn status(&self, directory: &StateDirectory) -> anyhow::Result<Status> {
-        let Some(init) = self.init else { return Ok(Status::Creating) };
-        if init.living()?.is_none() {
-            return Ok(Status::Stopped);
-        }
-        if libcgroups::manager(&self.cgroup).is_frozen()? {
-            return Ok(Status::Paused);
-        }
-        Ok(if directory.has(START_SOCKET)? { Status::Created } else { Status::Running })
+        Ok(self.now(directory)?.status)
+    }
+
+    /// The status now, with the first process.
+    ///
+    /// # Errors
+    /// [`State::status`].
+    pub(crate) fn now(&self, directory: &StateDirectory) -> anyhow::Result<Now> {
+        let init = match self.init {
+            None => return Ok(Now { status: Status::Creating, init: None }),
+            Some(init) => init.living()?,
+        };
+        let status = if init.is_none() {
+            Status::Stopped
+        } else if libcgroups::manager(&self.cgroup).is_frozen()? {
+            Status::Paused
+        } else if directory.has(START_SOCKET)? {
+            Status::Created
+        } else {
+            Status::Running
+        };
+        Ok(Now { status, init })
     }
 
     /// The state document of the spec for hooks, with the status the spec says.

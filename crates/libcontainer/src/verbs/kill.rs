@@ -1,12 +1,12 @@
 //! `kill`.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use libcgroups::CgroupManager;
 use rustix::io::Errno;
 
 use crate::request::Context;
-use crate::state::{self, InitProcess, State, Status};
+use crate::state::{self, Now, State, Status};
 use crate::{Error, Result};
 
 const KILL: i32 = rustix::process::Signal::KILL.as_raw();
@@ -18,14 +18,14 @@ const KILL: i32 = rustix::process::Signal::KILL.as_raw();
 /// No such container, or it does not run. With `all` a stopped container is fine.
 pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
     let (directory, state) = state::load(context, id)?;
-    let status = state.status(&directory)?;
     if all {
         return signal_all(&state, signal);
     }
+    let Now { status, init } = state.now(&directory)?;
     // Asked while init lives, which may be the proof.
     let own_cgroup = if signal == KILL { state.own_cgroup()? } else { None };
-    match (status, state.init) {
-        (Status::Created | Status::Running | Status::Paused, Some(init)) => send(init, signal)?,
+    match (status, init) {
+        (_, Some(init)) => send(&init, signal)?,
         (Status::Stopped, _) if has_processes(own_cgroup.as_deref())? => {}
         _ => return Err(Error::not_running()),
     }
@@ -34,8 +34,8 @@ pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
     own_cgroup.map_or(Ok(()), |cgroup| Ok(cgroup.kill()?))
 }
 
-fn send(init: InitProcess, signal: i32) -> Result<()> {
-    match libsyscall::signal::send(init.open()?.as_fd(), signal) {
+fn send(init: &OwnedFd, signal: i32) -> Result<()> {
+    match libsyscall::signal::send(init.as_fd(), signal) {
         Ok(()) => Ok(()),
         Err(Errno::SRCH) => Err(Error::not_running()),
         Err(errno) => Err(anyhow::Error::new(errno)

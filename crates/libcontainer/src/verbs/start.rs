@@ -39,8 +39,9 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
         Some((Event::Failed(failure), _)) => {
             if failure.stage == Stage::StartHooks {
                 destroy(directory, &state, None, context.warn)?;
+            } else {
+                wait_for_end(init)?;
             }
-            wait_for_end(init)?;
             Err(anyhow::Error::new(failure.reported()).into())
         }
         Some((event, _)) => Err(anyhow!("init sent {event:?} when started").into()),

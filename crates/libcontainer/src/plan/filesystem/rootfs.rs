@@ -30,21 +30,16 @@ pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Rootfs {
         let rule = "is required on Linux (config.md, \"Root\")";
         found.add("/root/path", "", rule, "give the directory of the root filesystem");
     }
-    found.host_path("/root/path", path.unwrap_or(Path::new("")), given.bundle);
+    let path = found.host_path("/root/path", path.unwrap_or(Path::new("")), given.bundle);
     let propagation = propagation(given.linux, found);
     Rootfs {
-        path: self::path(given),
+        // Without a trailing slash, which would let a symbolic link pass for a directory.
+        path: path.components().collect(),
         readonly: root.and_then(Root::readonly).unwrap_or(false),
         binds: propagation_of_binds(propagation),
         propagation,
         no_pivot: given.request.no_pivot,
     }
-}
-
-/// `root.path` on the host, without a trailing slash, which would let a symbolic link pass for a directory.
-pub(crate) fn path(given: &Given<'_>) -> PathBuf {
-    let path = given.spec.root().as_ref().map_or(Path::new(""), |root| root.path());
-    given.bundle.join(path).components().collect()
 }
 
 /// The `r` forms are runc's. Either form is about all mounts of the container: a submount that

@@ -83,6 +83,6 @@ impl Planner<'_> {
 }
 
 /// Engines send an empty string for a label that is not set.
-fn given(label: &Option<String>) -> Option<&str> {
+pub(crate) fn given(label: &Option<String>) -> Option<&str> {
     label.as_deref().filter(|label| !label.is_empty())
 }
