@@ -40,8 +40,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     namespaces::note_changes(spec, linux, &mut namespaces);
     check_privilege(&namespaces, host, found);
     let mount_label = labels::of_mounts(linux, host, found);
-    let rootfs = rootfs::plan(given, found);
-    let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), &rootfs.path, found);
+    let root = rootfs::path(given);
+    let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), &root, found);
     let process = plan_process(given, &namespaces, found);
     let mut limits = cgroups::limits(given, found);
     let plan = Plan {
@@ -57,7 +57,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         limits,
         unit_properties: cgroups::unit_properties(given, found),
         device_access: cgroups::device_access(given, found),
-        rootfs,
+        rootfs: rootfs::plan(given, root, found),
         devices: devices::plan(linux, &mounts, found),
         bind_devices: namespaces.has(Kind::User) || host.in_user_namespace,
         links: devices::links(&mounts),

@@ -23,23 +23,30 @@ pub struct Rootfs {
     pub no_pivot: bool,
 }
 
-pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Rootfs {
+/// Plans the root filesystem, which is at [`path`].
+pub(crate) fn plan(given: &Given<'_>, on_the_host: PathBuf, found: &mut Violations) -> Rootfs {
     let root = given.spec.root().as_ref();
     let path = root.map(|root| root.path().as_path()).filter(|path| !path.as_os_str().is_empty());
     if path.is_none() {
         let rule = "is required on Linux (config.md, \"Root\")";
         found.add("/root/path", "", rule, "give the directory of the root filesystem");
     }
-    let path = found.host_path("/root/path", path.unwrap_or(Path::new("")), given.bundle);
+    // Only to look for NUL: the path is known already.
+    found.host_path("/root/path", path.unwrap_or(Path::new("")), given.bundle);
     let propagation = propagation(given.linux, found);
     Rootfs {
-        // Without a trailing slash, which would let a symbolic link pass for a directory.
-        path: path.components().collect(),
+        path: on_the_host,
         readonly: root.and_then(Root::readonly).unwrap_or(false),
         binds: propagation_of_binds(propagation),
         propagation,
         no_pivot: given.request.no_pivot,
     }
+}
+
+/// `root.path` on the host, without a trailing slash, which would let a symbolic link pass for a directory.
+pub(crate) fn path(given: &Given<'_>) -> PathBuf {
+    let path = given.spec.root().as_ref().map_or(Path::new(""), |root| root.path());
+    given.bundle.join(path).components().collect()
 }
 
 /// The `r` forms are runc's. Either form is about all mounts of the container: a submount that
