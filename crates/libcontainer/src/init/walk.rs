@@ -144,6 +144,7 @@ mod tests {
     use rustix::io::Errno;
 
     use super::{End, Links, walk};
+    use crate::init::root::settled;
 
     /// The components of the paths that are tried.
     const NAMES: [&str; 9] = ["a", "b", "file", "up", "root", "loop", "nowhere", "missing", ".."];
@@ -169,7 +170,7 @@ mod tests {
     /// What the kernel says of a path, and what is found by hand: the inode, or the error.
     fn both(root: &OwnedFd, path: &str) -> [Result<u64, Errno>; 2] {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let kernel = openat2(root, path, OFlags::PATH, Mode::empty(), resolve);
+        let kernel = settled(|| openat2(root, path, OFlags::PATH, Mode::empty(), resolve));
         let by_hand = match walk(root.as_fd(), Path::new(path), Links::Followed) {
             Ok(End::There(file)) => Ok(file),
             Ok(End::Missing { .. }) => Err(Errno::NOENT),
