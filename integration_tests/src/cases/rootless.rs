@@ -30,13 +30,14 @@ fn values(container: &mut Container) -> Test {
 /// Without `--root`, root of a user namespace has a directory of his own, unless he is called root, as the machine's is.
 fn root_of_a_user_namespace(container: &mut Container) -> Test {
     let list = |unshared: bool, user: Option<&str>| {
-        let mut command = container.bare_command();
-        command.arg("list");
-        if unshared {
-            let mut unshare = Command::new("unshare");
-            unshare.args(["--user", "--map-root-user"]);
-            command = called_by(unshare, &command);
-        }
+        let mut list = container.bare_command();
+        list.arg("list");
+        // What a runtime makes in its own directory there goes with the namespace.
+        let mut unshare = Command::new("unshare");
+        unshare.args(if unshared { &["--user", "--map-root-user"][..] } else { &[] });
+        let script = r#"mount -t tmpfs tmpfs /run && exec "$0" "$@""#;
+        unshare.args(["--mount", "sh", "-c", script]);
+        let mut command = called_by(unshare, &list);
         // There is nothing that could be a directory of state.
         command.env("XDG_RUNTIME_DIR", "/dev/null").env_remove("USER");
         if let Some(user) = user {
