@@ -32,9 +32,11 @@ fn root_of_a_user_namespace(container: &mut Container) -> Test {
     let list = |unshared: bool, user: Option<&str>| {
         let mut list = container.bare_command();
         list.arg("list");
-        // What a runtime makes in its own directory there goes with the namespace.
         let mut unshare = Command::new("unshare");
-        unshare.args(if unshared { &["--user", "--map-root-user"][..] } else { &[] });
+        if unshared {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        // What a runtime makes in the directory that it takes goes with the mount namespace.
         let script = r#"mount -t tmpfs tmpfs /run && exec "$0" "$@""#;
         unshare.args(["--mount", "sh", "-c", script]);
         let mut command = called_by(unshare, &list);
