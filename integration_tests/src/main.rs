@@ -23,6 +23,7 @@ mod leftovers;
 mod machine;
 mod mountinfo;
 mod parent;
+mod pty;
 mod removal;
 mod runtime;
 mod skip;

@@ -11,12 +11,12 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::bundles::use_config;
-use super::terminal::with_socket;
 use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
 use crate::container::Container;
 use crate::hostile;
+use crate::pty::with_socket;
 
 cases!("hostile":
     cve_2016_9962_exec, cve_2016_9962_exec_with_terminal, cve_2016_9962_exec_without_pivot_root,

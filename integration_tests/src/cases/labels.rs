@@ -8,11 +8,11 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::hooks::shell;
-use super::terminal::with_socket;
 use super::{Test, same};
 use crate::command::{Output, wait_until};
 use crate::config;
 use crate::container::Container;
+use crate::pty::with_socket;
 
 /// What a program does that its label denies, and what it may do.
 pub(super) const ATTEMPT: &str = "tr -d '\\0\\n' < /proc/self/attr/current; echo; \

@@ -7,11 +7,11 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::hooks::shell;
-use super::terminal::with_socket;
 use super::{Test, cases, same};
 use crate::command::{wait, wait_until};
 use crate::config;
 use crate::container::Container;
+use crate::pty::with_socket;
 
 cases!("pods":
     processes_of_both, hooks_are_told_the_pid, hooks_that_fail, mounts_that_fail, program_that_is_missing,
@@ -111,12 +111,7 @@ fn terminal(container: &mut Container) -> Test {
         output.success()?;
         let mut master = master.context("no master")?;
         container.verb("start")?.success()?;
-        let mut text = String::new();
-        while !text.contains("character") {
-            let mut buffer = [0; 256];
-            let length = std::io::Read::read(&mut master, &mut buffer)?;
-            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        }
+        let text = master.read_until("character")?;
         ensure!(text.contains("/dev/pts/0") && text.contains("speed"), "{text}");
         container.delete_force()
     })

@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::terminal::with_socket;
 use super::{Test, cases, labels, same};
 use crate::config;
 use crate::container::Container;
+use crate::pty::with_socket;
 use crate::skip::Skip;
 
 cases!("selinux":

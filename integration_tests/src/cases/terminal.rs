@@ -1,25 +1,19 @@
 //! Terminals: through the console socket, and in the foreground.
 
 use std::fs::{self, File};
-use std::io::{IoSliceMut, Read as _, Write as _};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 use serde_json::json;
 
 use super::cgroups::ticks;
 use super::{Test, cases, same};
-use crate::command::{Output, PATIENCE};
+use crate::command::Output;
 use crate::config;
 use crate::container::Container;
+use crate::pty::{Master, Own, with_socket};
 
 cases!("terminal":
     console_socket, console_socket_of_run, exec_console_socket, foreground, foreground_exec,
@@ -29,68 +23,14 @@ cases!("terminal":
     cve_2025_52565_console_on_proc,
 );
 
-/// Accepts one connection and takes the descriptor that comes with its message.
-fn accept_master(listener: &UnixListener) -> anyhow::Result<(Vec<u8>, OwnedFd)> {
-    ensure!(is_readable(listener)?, "nobody connects");
-    let (stream, _) = listener.accept()?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut name = [0; 4096];
-    let mut slices = [IoSliceMut::new(&mut name)];
-    let message = recvmsg(stream.as_fd(), &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let descriptors = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-        _ => None,
-    });
-    let master = descriptors.flatten().next().context("no descriptor")?;
-    Ok((name[..message.bytes].to_vec(), master))
-}
-
-/// Whether there is something to read within the time of a test.
-fn is_readable(file: &impl std::os::fd::AsFd) -> anyhow::Result<bool> {
-    let timeout = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs())?, tv_nsec: 0 };
-    Ok(poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&timeout))? == 1)
-}
-
-/// Reads until `word` has come.
-fn read_until(master: &mut File, word: &str) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let start = Instant::now();
-    while !text.contains(word) && start.elapsed() < PATIENCE && is_readable(master)? {
-        let mut buffer = [0; 1024];
-        match master.read(&mut buffer) {
-            // A master whose slaves are all closed gives EIO.
-            Ok(0) | Err(_) => break,
-            Ok(length) => text.push_str(&String::from_utf8_lossy(&buffer[..length])),
-        }
-    }
-    ensure!(text.contains(word), "{word:?} is not in {text:?}");
-    Ok(text)
-}
-
-/// Runs a command that connects to the socket at `path`: its output, and the master if it succeeds.
-pub(super) fn with_socket(
-    container: &Container,
-    run: impl Fn(&str) -> anyhow::Result<Output>,
-) -> anyhow::Result<(Output, Option<File>)> {
-    // A bundle's path may be too long for a socket's.
-    let path = std::env::temp_dir().join(format!("console-{}-{:p}", std::process::id(), container));
-    let listener = UnixListener::bind(&path)?;
-    let output = run(&path.display().to_string());
-    fs::remove_file(&path)?;
-    let output = output?;
-    let master = (output.code == 0).then(|| accept_master(&listener)).transpose()?;
-    Ok((output, master.map(|(_, master)| File::from(master))))
-}
-
 /// Creates the container with a terminal.
-fn create(container: &mut Container) -> anyhow::Result<(Output, Option<File>)> {
+fn create(container: &mut Container) -> anyhow::Result<(Output, Option<Master>)> {
     container.set("/process/terminal", json!(true));
     with_socket(container, |path| container.create_with(&["--console-socket", path]))
 }
 
 /// Creates the container with a terminal and starts `script` in it. The terminal's master.
-fn start(container: &mut Container, script: &str) -> anyhow::Result<File> {
+fn start(container: &mut Container, script: &str) -> anyhow::Result<Master> {
     container.script(script);
     let (output, master) = create(container)?;
     output.success()?;
@@ -102,9 +42,9 @@ fn console_socket(container: &mut Container) -> Test {
     let streams = "for n in 0 1 2; do readlink /proc/$$/fd/$n; done";
     let script = format!("tty; read line; echo got $line; {streams}; echo end");
     let mut master = start(container, &script)?;
-    read_until(&mut master, "/dev/pts/0")?;
-    master.write_all(b"hello\n")?;
-    let text = read_until(&mut master, "end")?;
+    master.read_until("/dev/pts/0")?;
+    master.write(b"hello\n")?;
+    let text = master.read_until("end")?;
     ensure!(text.contains("got hello"), "{text}");
     same!(text.matches("/dev/pts/0").count(), 3);
     Ok(())
@@ -117,7 +57,7 @@ fn console_socket_of_run(container: &mut Container) -> Test {
     let (output, master) =
         with_socket(container, |path| container.run_with(&["--detach", "--console-socket", path]))?;
     output.success()?;
-    read_until(&mut master.context("no master")?, "/dev/pts/0")?;
+    master.context("no master")?.read_until("/dev/pts/0")?;
     Ok(())
 }
 
@@ -127,51 +67,8 @@ fn exec_console_socket(container: &mut Container) -> Test {
         container.exec_with(&["-t", "-d", "--console-socket", path], &["sh", "-c", "tty; sleep 1"])
     })?;
     output.success()?;
-    read_until(&mut master.context("no master")?, "/dev/pts/0")?;
+    master.context("no master")?.read_until("/dev/pts/0")?;
     Ok(())
-}
-
-/// A terminal of the test's own, for the runtime to be called from.
-struct Own {
-    master: File,
-    slave: File,
-}
-
-impl Own {
-    fn new(rows: u16, columns: u16) -> anyhow::Result<Self> {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        let slave = ioctl_tiocgptpeer(&master, flags)?;
-        let own = Self { master: master.into(), slave: slave.into() };
-        own.resize(rows, columns)?;
-        Ok(own)
-    }
-
-    fn resize(&self, rows: u16, columns: u16) -> anyhow::Result<()> {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        Ok(tcsetwinsize(&self.slave, size)?)
-    }
-
-    /// Runs the runtime on the terminal while `talk` does; its exit code.
-    fn converse(
-        &mut self,
-        container: &Container,
-        arguments: &[&str],
-        talk: impl FnOnce(&mut Self, u32) -> anyhow::Result<()>,
-    ) -> anyhow::Result<i32> {
-        let mut command = container.command(arguments);
-        command.stdin(Stdio::from(self.slave.try_clone()?));
-        command.stdout(Stdio::from(self.slave.try_clone()?)).stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let talked = talk(self, child.id());
-        if talked.is_err() {
-            let _ = child.kill();
-        }
-        let code = crate::command::wait(&mut child)?;
-        talked.map(|()| code)
-    }
 }
 
 fn foreground(container: &mut Container) -> Test {
@@ -180,10 +77,10 @@ fn foreground(container: &mut Container) -> Test {
     container.save()?;
     let arguments = ["run", "--bundle", &container.bundle(), &container.id];
     let code = Own::new(33, 77)?.converse(container, &arguments, |own, _| {
-        let text = read_until(&mut own.master, "33 77")?;
+        let text = own.master.read_until("33 77")?;
         ensure!(text.contains("/dev/pts/0"), "{text:?}");
-        own.master.write_all(b"hello\r")?;
-        read_until(&mut own.master, "got hello").map(drop)
+        own.master.write(b"hello\r")?;
+        own.master.read_until("got hello").map(drop)
     })?;
     same!(code, 6);
     container.nothing_left()
@@ -194,10 +91,10 @@ fn foreground_exec(container: &mut Container) -> Test {
     let script = "tty; stty size; read line; echo got $line; exit 7";
     let arguments = ["exec", "--tty", &container.id, "sh", "-c", script];
     let code = Own::new(31, 71)?.converse(container, &arguments, |own, _| {
-        let text = read_until(&mut own.master, "31 71")?;
+        let text = own.master.read_until("31 71")?;
         ensure!(text.contains("/dev/pts/"), "{text:?}");
-        own.master.write_all(b"hello\r")?;
-        read_until(&mut own.master, "got hello").map(drop)
+        own.master.write(b"hello\r")?;
+        own.master.read_until("got hello").map(drop)
     })?;
     same!(code, 7);
     Ok(())
@@ -211,13 +108,11 @@ fn ends_of_lines_are_the_programs(container: &mut Container) -> Test {
     let arguments = ["run", "--bundle", &container.bundle(), &container.id];
     let own = Own::new(33, 77)?;
     let mut command = container.command(&arguments);
-    command
-        .stdin(Stdio::from(own.slave.try_clone()?))
-        .stdout(File::create(container.file("kept"))?);
+    command.stdin(own.stream()?).stdout(File::create(container.file("kept"))?);
     same!(command.stderr(Stdio::null()).status()?.code(), Some(0));
     same!(fs::read_to_string(container.file("kept"))?, "one\ntwo\n");
     let code = Own::new(33, 77)?.converse(container, &arguments, |own, _| {
-        let text = read_until(&mut own.master, "two\r\n")?;
+        let text = own.master.read_until("two\r\n")?;
         ensure!(text.contains("one\r\ntwo"), "{text:?}");
         Ok(())
     })?;
@@ -241,7 +136,7 @@ fn a_signal_while_nobody_reads(container: &mut Container) -> Test {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         container.wait_for_file("rootfs/got")?;
         // Now somebody does, to the end.
-        let mut master = own.master.try_clone()?;
+        let mut master = own.master.file().try_clone()?;
         std::thread::spawn(move || std::io::copy(&mut master, &mut std::io::sink()));
         Ok(())
     })?;
@@ -254,7 +149,9 @@ fn in_the_background(container: &mut Container) -> Test {
     container.start_idle()?;
     let mut shell = Command::new("setsid");
     shell.args(["--ctty", "--wait", "sh", "-c"]);
-    shell.arg("set -m; \"$0\" \"$@\" & sleep 0.5; jobs; stty -a; echo fg; fg; echo code $?");
+    // For two seconds at most, and it goes on in the background.
+    let stops = "n=0; until grep -q '^State:.T' /proc/$!/status || [ $((n += 1)) = 40 ]; do sleep 0.05; done";
+    shell.arg(format!("set -m; \"$0\" \"$@\" & {stops}; jobs; stty -a; echo fg; fg; echo code $?"));
     let command = container.command(&[
         "exec",
         "--tty",
@@ -265,19 +162,16 @@ fn in_the_background(container: &mut Container) -> Test {
     ]);
     let mut shell = crate::command::called_by(shell, &command);
     let mut own = Own::new(33, 77)?;
-    shell
-        .stdin(own.slave.try_clone()?)
-        .stdout(own.slave.try_clone()?)
-        .stderr(own.slave.try_clone()?);
+    shell.stdin(own.stream()?).stdout(own.stream()?).stderr(own.stream()?);
     let mut child = shell.spawn()?;
-    let talked = read_until(&mut own.master, "baud").and_then(|text| {
+    let talked = own.master.read_until("baud").and_then(|text| {
         ensure!(text.contains("Stopped"), "it goes on in the background: {text:?}");
-        let text = read_until(&mut own.master, "fg")?;
+        let text = own.master.read_until("fg")?;
         ensure!(!text.contains("-icanon"), "the terminal of the shell is changed: {text:?}");
         std::thread::sleep(Duration::from_millis(500));
-        own.master.write_all(b"hello\r")?;
-        read_until(&mut own.master, "got hello")?;
-        read_until(&mut own.master, "code 7").map(drop)
+        own.master.write(b"hello\r")?;
+        own.master.read_until("got hello")?;
+        own.master.read_until("code 7").map(drop)
     });
     if talked.is_err() {
         let _ = child.kill();
@@ -298,7 +192,7 @@ fn nobody_has_it_open(container: &mut Container) -> Test {
         std::thread::sleep(Duration::from_millis(700));
         let used = ticks(pid.into())?;
         ensure!(used < 20, "{used} hundredths of a second of a CPU used");
-        read_until(&mut own.master, "again").map(drop)
+        own.master.read_until("again").map(drop)
     })?;
     same!(code, 0);
     Ok(())
@@ -310,12 +204,12 @@ fn foreground_resizes(container: &mut Container) -> Test {
     container.save()?;
     let arguments = ["run", "--bundle", &container.bundle(), &container.id];
     let code = Own::new(33, 77)?.converse(container, &arguments, |own, pid| {
-        read_until(&mut own.master, "33 77")?;
+        own.master.read_until("33 77")?;
         own.resize(44, 88)?;
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
         // The terminal is not the runtime's controlling one here, so the kernel does not tell it.
         rustix::process::kill_process(pid, rustix::process::Signal::WINCH)?;
-        read_until(&mut own.master, "44 88")?;
+        own.master.read_until("44 88")?;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
         Ok(())
     })?;
@@ -373,7 +267,7 @@ fn last_words(container: &mut Container) -> Test {
     for _ in 0..5 {
         let code = Own::new(33, 77)?.converse(container, &arguments, |own, _| {
             std::thread::sleep(Duration::from_millis(150));
-            read_until(&mut own.master, "2200").map(drop)
+            own.master.read_until("2200").map(drop)
         })?;
         same!(code, 0);
     }
@@ -392,9 +286,8 @@ fn fake_master(container: &mut Container) -> Test {
 fn console_size(container: &mut Container) -> Test {
     container.set("/process/consoleSize", json!({ "height": 21, "width": 63 }));
     let mut master = start(container, "stty size; sleep 1")?;
-    let size = tcgetwinsize(&master)?;
-    same!((size.ws_row, size.ws_col), (21, 63));
-    read_until(&mut master, "21 63")?;
+    same!(master.size()?, (21, 63));
+    master.read_until("21 63")?;
     Ok(())
 }
 
@@ -407,7 +300,7 @@ fn console_size_without_terminal(container: &mut Container) -> Test {
 fn console_device(container: &mut Container) -> Test {
     let script = "stat -c '%t %F' /dev/console; echo through > /dev/console; \
                   grep ' /dev/console ' /proc/self/mountinfo; echo end";
-    let text = read_until(&mut start(container, script)?, "end")?;
+    let text = start(container, script)?.read_until("end")?;
     ensure!(text.contains("88 character special file") && text.contains("through"), "{text}");
     ensure!(text.contains(" - devpts "), "{text}");
     Ok(())
@@ -421,7 +314,7 @@ fn no_console_without_terminal(container: &mut Container) -> Test {
 fn owned_by_the_user(container: &mut Container) -> Test {
     container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     let script = "stat -c 'owner %u mode %a' /dev/pts/0; echo x > /dev/tty && echo end";
-    let text = read_until(&mut start(container, script)?, "end")?;
+    let text = start(container, script)?.read_until("end")?;
     ensure!(text.contains("owner 1000 mode 620"), "{text}");
     Ok(())
 }
@@ -430,7 +323,7 @@ fn owned_by_the_user(container: &mut Container) -> Test {
 fn of_a_read_only_devpts(container: &mut Container) -> Test {
     config::add_mount_options(&mut container.config, "/dev/pts", &["ro"]);
     container.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
-    read_until(&mut start(container, "tty -s && echo it is one")?, "it is one")?;
+    start(container, "tty -s && echo it is one")?.read_until("it is one")?;
     Ok(())
 }
 
@@ -438,9 +331,9 @@ fn of_a_read_only_devpts(container: &mut Container) -> Test {
 fn job_control(container: &mut Container) -> Test {
     let script = "trap 'echo interrupted' INT; echo ready; while :; do sleep 0.02; done";
     let mut master = start(container, script)?;
-    read_until(&mut master, "ready")?;
-    master.write_all(&[3])?;
-    read_until(&mut master, "interrupted")?;
+    master.read_until("ready")?;
+    master.write(&[3])?;
+    master.read_until("interrupted")?;
     Ok(())
 }
 
