@@ -34,6 +34,12 @@ pub(crate) fn oom_kills(file: &Path) -> u64 {
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
+/// How many more processes the limit of the pids controller (pids.max) lets `directory` have; nothing without one.
+pub(crate) fn room(directory: &Path) -> Option<u64> {
+    let number = |name| read(&directory.join(name)).ok()?.trim().parse::<u64>().ok();
+    Some(number("pids.max")?.saturating_sub(number("pids.current")?))
+}
+
 /// A handle for clone3(2) and bpf(2).
 pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -43,6 +43,8 @@ pub trait CgroupManager: std::fmt::Debug {
     fn present(&self) -> Present;
     /// How many of its processes the kernel has killed for want of memory; zero where that cannot be known.
     fn oom_kills(&self) -> u64;
+    /// How many more processes its limit lets it have; nothing where there is none, or it cannot be known.
+    fn room(&self) -> Option<u64>;
     /// Lets a user manage what is below it (config-linux.md, "Cgroup ownership"): of a v2 cgroup the directory, and
     /// the files that the kernel names for that (cgroup-v2.rst, "Model of Delegation").
     ///

@@ -89,16 +89,24 @@ impl Error {
             let pointers = violations.iter().map(|one| one.pointer.clone()).collect();
             return Details { pointers, ..Details::default() };
         }
-        match self.source.downcast_ref::<Reported>() {
-            Some(reported) => reported.details.clone(),
-            None => Details::of(&self.source),
-        }
+        Details::of(&self.source)
     }
 }
 
 impl Details {
-    /// What is known of a failure that is not init's.
+    /// What is known of a failure.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let property = error.downcast_ref::<Property>().map(|one| one.pointer.to_string());
+        let mut details = match error.downcast_ref::<Reported>() {
+            Some(reported) => reported.details.clone(),
+            None => Self::of_chain(error),
+        };
+        details.pointers.splice(..0, property);
+        details
+    }
+
+    /// What is known of a failure that is not init's.
+    fn of_chain(error: &anyhow::Error) -> Self {
         let chain: Vec<_> = error.chain().collect();
         let errno = |cause: &(dyn std::error::Error + 'static)| {
             let errno = cause.downcast_ref::<Errno>().map(|errno| errno.raw_os_error());
@@ -107,13 +115,8 @@ impl Details {
         };
         let found = chain.iter().enumerate().find_map(|(at, cause)| Some((at, errno(*cause)?)));
         let call = found.and_then(|(at, _)| call_in(&chain.get(at.checked_sub(1)?)?.to_string()));
-        let property = error.downcast_ref::<Property>();
-        let mut details = Self {
-            stage: None,
-            pointers: property.map(|one| one.pointer.to_string()).into_iter().collect(),
-            call,
-            errno: found.map(|(_, errno)| errno),
-        };
+        let mut details =
+            Self { stage: None, pointers: Vec::new(), call, errno: found.map(|(_, errno)| errno) };
         chain.iter().for_each(|cause| details.add(*cause));
         details
     }

@@ -15,12 +15,12 @@ use crate::view::{CGROUPS, Layout, layout};
 
 cases!("cgroups":
     every_hierarchy, absolute_path, relative_path, nested_path, existing_parent_is_kept,
-    memory_limit, memory_swap, memory_unlimited, memory_kills, pids_limit, pids_unlimited, cpu_weight,
+    memory_limit, memory_swap, memory_unlimited, memory_kills, cpu_weight,
     cpu_quota, cpu_limits, cpuset, several_limits, block_io_weight, shares_that_cannot_be, no_class_of_the_network, a_way_up_is_refused, a_used_cgroup_is_refused,
     a_cgroup_used_in_one_hierarchy_is_refused, a_frozen_cgroup_is_refused, threads_are_no_processes,
     a_missing_controller_is_named, none_of_its_own, processes_are_counted, delete_removes_sub_cgroups,
     delete_removes_every_hierarchy, failed_create_removes_every_hierarchy,
-    no_resources, one_process, old_pids_of_zero,
+    no_resources,
 );
 
 /// The directories of a process's cgroups, one for each hierarchy.
@@ -182,23 +182,6 @@ fn memory_kills(container: &mut Container) -> Test {
     Ok(())
 }
 
-fn pids_limit(container: &mut Container) -> Test {
-    need("pids")?;
-    container.set("/linux/resources/pids", json!({ "limit": 5 }));
-    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait";
-    let output = container.run_script(script)?;
-    ensure!(output.stderr.contains("fork"), "{output:?}");
-    Ok(())
-}
-
-fn pids_unlimited(container: &mut Container) -> Test {
-    need("pids")?;
-    container.set("/linux/resources/pids", json!({ "limit": -1 }));
-    container.start_idle()?;
-    same!(read(container, &["pids.max"])?, "max");
-    Ok(())
-}
-
 fn cpu_weight(container: &mut Container) -> Test {
     need("cpu")?;
     container.set("/linux/resources/cpu", json!({ "shares": 512 }));
@@ -301,31 +284,6 @@ fn several_limits(container: &mut Container) -> Test {
     same!(read(container, &["memory.limit_in_bytes", "memory.max"])?, "268435456");
     same!(read(container, &["pids.max"])?, "64");
     same!(read(container, &["cpuset.cpus"])?, "0");
-    Ok(())
-}
-
-/// Before 1.3 a limit of zero was none.
-fn old_pids_of_zero(container: &mut Container) -> Test {
-    need("pids")?;
-    container.set("/linux/resources/pids", json!({ "limit": 0 }));
-    same!(container.run_script("sleep 0.01; echo forked")?.success()?.words(), ["forked"]);
-    container.set("/ociVersion", json!("1.3.0"));
-    ensure!(container.run_script("sleep 0.01; echo forked")?.stderr.contains("fork"), "it forks");
-    Ok(())
-}
-
-/// So few processes that the ones which make the container would be too many.
-fn one_process(container: &mut Container) -> Test {
-    need("pids")?;
-    container.set("/linux/resources/pids", json!({ "limit": 1 }));
-    for with_user_namespace in [false, true] {
-        if with_user_namespace {
-            crate::config::add_user_namespace(&mut container.config);
-        }
-        same!(container.run_script("echo one")?.success()?.words(), ["one"]);
-        let output = container.run_script("busybox true; echo two")?;
-        ensure!(output.stderr.contains("fork"), "it forks: {output:?}");
-    }
     Ok(())
 }
 

@@ -42,6 +42,7 @@ mod namespaces;
 mod network_devices;
 mod orphans;
 mod pid_files;
+mod pids;
 mod pods;
 mod process;
 mod propagation;
@@ -105,6 +106,7 @@ pub(crate) fn all() -> Vec<Case> {
         network_devices::CASES,
         orphans::CASES,
         pid_files::CASES,
+        pids::CASES,
         pods::CASES,
         process::CASES,
         propagation::CASES,

@@ -181,6 +181,10 @@ impl CgroupManager for Manager {
         self.files.oom_kills()
     }
 
+    fn room(&self) -> Option<u64> {
+        self.files.room()
+    }
+
     fn give_to(&self, user: u32) -> Result<(), Error> {
         self.files.give_to(user)
     }

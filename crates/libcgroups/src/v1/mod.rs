@@ -122,6 +122,13 @@ impl CgroupManager for Manager {
         }
     }
 
+    fn room(&self) -> Option<u64> {
+        match self.with("pids") {
+            Some(pids) => files::room(&pids.directory),
+            None => self.unified.room(),
+        }
+    }
+
     /// Only v2 can be delegated.
     fn give_to(&self, _user: u32) -> Result<(), Error> {
         Err(Error::NoHierarchy("cgroup2"))

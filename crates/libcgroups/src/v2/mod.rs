@@ -114,6 +114,10 @@ impl CgroupManager for Manager {
         self.directory().map_or(0, |directory| files::oom_kills(&directory.join("memory.events")))
     }
 
+    fn room(&self) -> Option<u64> {
+        self.directory().and_then(files::room)
+    }
+
     fn give_to(&self, user: u32) -> Result<(), Error> {
         let Some(directory) = self.directory() else { return Ok(()) };
         let names = files::read(Path::new(DELEGATE)).unwrap_or_else(|_| DELEGATED.to_owned());

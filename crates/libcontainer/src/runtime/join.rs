@@ -8,10 +8,10 @@ use libnamespaces::{Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::oom_score;
 use super::pending::Pending;
 use super::ready::Ready;
 use super::serve::{self, Line};
+use super::{cgroup, oom_score};
 use crate::init::{self, Exec};
 use crate::plan::Joining;
 use crate::protocol::Event;
@@ -56,7 +56,9 @@ pub(crate) fn join<'a>(
         }
         forked => forked,
     };
-    let expected = match forked.map_err(anyhow::Error::new)? {
+    let no_room = |error| cgroup::explain_no_room(error, &plan.cgroup);
+    let forked = forked.map_err(|error| no_room(error.into())).context("exec failed")?;
+    let expected = match forked {
         Forked::Runtime(expected) => expected,
         Forked::Joiner(joiner) => {
             let exec = Exec {
@@ -72,7 +74,7 @@ pub(crate) fn join<'a>(
     // The process's end is its own now, or its death would not be heard.
     drop(init_end);
     let line = Line { channel: runtime_end, signals, cgroup: &plan.cgroup };
-    let children = serve::children(expected, &line).context("exec failed")?;
+    let children = serve::children(expected, &line).map_err(no_room).context("exec failed")?;
     let pending = Pending::of_process(children.process);
     Ok(get_ready(plan, pending, line, request).context("exec failed")?)
 }

@@ -1,0 +1,68 @@
+//! How many processes a container may have (config-linux.md, "PIDs").
+
+use anyhow::ensure;
+use serde_json::json;
+
+use super::cgroups::{need, read};
+use super::{Test, cases, same};
+use crate::container::Container;
+
+cases!("pids": limit, unlimited, zero_was_no_limit, one_process, exec_without_room);
+
+fn limit(container: &mut Container) -> Test {
+    need("pids")?;
+    container.set("/linux/resources/pids", json!({ "limit": 5 }));
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait";
+    let output = container.run_script(script)?;
+    ensure!(output.stderr.contains("fork"), "{output:?}");
+    Ok(())
+}
+
+fn unlimited(container: &mut Container) -> Test {
+    need("pids")?;
+    container.set("/linux/resources/pids", json!({ "limit": -1 }));
+    container.start_idle()?;
+    same!(read(container, &["pids.max"])?, "max");
+    Ok(())
+}
+
+/// Before 1.3 a limit of zero was none.
+fn zero_was_no_limit(container: &mut Container) -> Test {
+    need("pids")?;
+    container.set("/linux/resources/pids", json!({ "limit": 0 }));
+    same!(container.run_script("sleep 0.01; echo forked")?.success()?.words(), ["forked"]);
+    container.set("/ociVersion", json!("1.3.0"));
+    ensure!(container.run_script("sleep 0.01; echo forked")?.stderr.contains("fork"), "it forks");
+    Ok(())
+}
+
+/// So few processes that the ones which make the container would be too many.
+fn one_process(container: &mut Container) -> Test {
+    need("pids")?;
+    container.set("/linux/resources/pids", json!({ "limit": 1 }));
+    for with_user_namespace in [false, true] {
+        if with_user_namespace {
+            crate::config::add_user_namespace(&mut container.config);
+        }
+        same!(container.run_script("echo one")?.success()?.words(), ["one"]);
+        let output = container.run_script("busybox true; echo two")?;
+        ensure!(output.stderr.contains("fork"), "it forks: {output:?}");
+    }
+    Ok(())
+}
+
+/// No process of a container is ever outside of its limits: what exec needs has to fit, and who cannot have it is told.
+fn exec_without_room(container: &mut Container) -> Test {
+    need("pids")?;
+    for limit in [1, 2] {
+        container.set("/linux/resources/pids", json!({ "limit": limit }));
+        container.start_idle()?;
+        container.exec(&["true"])?.fails(255, &["linux.resources.pids.limit", "clone3"])?;
+        same!(container.state()?["status"], "running");
+        container.delete_force()?;
+    }
+    container.set("/linux/resources/pids", json!({ "limit": 3 }));
+    container.start_idle()?;
+    container.exec(&["true"])?.success()?;
+    Ok(())
+}
