@@ -1,6 +1,6 @@
 //! How many processes a container may have (config-linux.md, "PIDs").
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::cgroups::{need, read};
@@ -57,7 +57,8 @@ fn exec_without_room(container: &mut Container) -> Test {
     for limit in [1, 2] {
         container.set("/linux/resources/pids", json!({ "limit": limit }));
         container.start_idle()?;
-        container.exec(&["true"])?.fails(255, &["linux.resources.pids.limit", "clone3"])?;
+        let words = ["linux.resources.pids.limit", "clone3"];
+        container.exec(&["true"])?.fails(255, &words).with_context(|| format!("of {limit}"))?;
         same!(container.state()?["status"], "running");
         container.delete_force()?;
     }
