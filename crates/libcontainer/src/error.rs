@@ -216,7 +216,7 @@ mod tests {
     use anyhow::Context as _;
     use rustix::io::Errno;
 
-    use super::{Details, Property, call_in};
+    use super::{Details, Property, Reported, call_in};
 
     #[test]
     fn the_call_is_at_the_end() {
@@ -257,5 +257,15 @@ mod tests {
             (details.pointers[0].as_str(), details.errno),
             ("/linux/resources/pids/limit", Some(22))
         );
+    }
+
+    /// The property may be known only to who hears it.
+    #[test]
+    fn what_another_process_has_said_and_the_property_that_it_is_about() {
+        let details = Details { stage: Some("namespaces"), errno: Some(11), ..Details::default() };
+        let reported = Reported { text: "clone3".to_owned(), details: details.clone() };
+        let error = anyhow::Error::new(reported).context(Property::new("/hostname", "hostname"));
+        let pointers = vec!["/hostname".to_owned()];
+        assert_eq!(Details::of(&error), Details { pointers, ..details });
     }
 }

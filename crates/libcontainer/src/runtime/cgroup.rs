@@ -3,12 +3,10 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, ensure};
-use libcgroups::{Bearer, Location, Taker};
-use rustix::io::Errno;
+use libcgroups::{Bearer, Taker};
 
 use super::pending::{Cgroup, Pending};
 use super::serve::Making;
-use crate::error::{Details, Property};
 use crate::plan::Plan;
 use crate::request::Context;
 use crate::state::{State, is_living};
@@ -72,19 +70,4 @@ pub(crate) fn make_around(
     let inside = libcgroups::manager(&plan.cgroup).pids()?.contains(&making.first);
     ensure!(inside, "systemd has made the container's unit elsewhere than linux.cgroupsPath says");
     make(pending, plan, making.state, None)
-}
-
-/// How many processes exec takes for a moment: the joiner is born in the container's cgroup, so that what it clones is.
-const PROCESSES_OF_EXEC: u64 = 2;
-
-/// Says why the kernel has refused exec a process, where the container has as many as it may have.
-pub(crate) fn explain_no_room(error: anyhow::Error, cgroup: &Location) -> anyhow::Error {
-    let is_refused = Details::of(&error).errno == Some(Errno::AGAIN.raw_os_error());
-    let is_full = |room| room < PROCESSES_OF_EXEC;
-    if is_refused && libcgroups::manager(cgroup).room().is_some_and(is_full) {
-        let text = "linux.resources.pids.limit leaves the container no room for the two processes that exec takes for a \
-                    moment; end one of its own, or raise the limit (update --pids-limit)";
-        return error.context(Property::new("/linux/resources/pids/limit", text));
-    }
-    error
 }

@@ -3,15 +3,16 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
-use libcgroups::{Entry, Owner};
+use libcgroups::{Entry, Location, Owner};
 use libnamespaces::{Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::oom_score;
 use super::pending::Pending;
 use super::ready::Ready;
 use super::serve::{self, Line};
-use super::{cgroup, oom_score};
+use crate::error::{Details, Property};
 use crate::init::{self, Exec};
 use crate::plan::Joining;
 use crate::protocol::Event;
@@ -56,7 +57,7 @@ pub(crate) fn join<'a>(
         }
         forked => forked,
     };
-    let no_room = |error| cgroup::explain_no_room(error, &plan.cgroup);
+    let no_room = |error| explain_no_room(error, &plan.cgroup);
     let forked = forked.map_err(|error| no_room(error.into())).context("exec failed")?;
     let expected = match forked {
         Forked::Runtime(expected) => expected,
@@ -77,6 +78,21 @@ pub(crate) fn join<'a>(
     let children = serve::children(expected, &line).map_err(no_room).context("exec failed")?;
     let pending = Pending::of_process(children.process);
     Ok(get_ready(plan, pending, line, request).context("exec failed")?)
+}
+
+/// How many processes exec takes for a moment: the joiner is born in the container's cgroup, so that what it clones is.
+const PROCESSES_OF_EXEC: u64 = 2;
+
+/// Says why the kernel has refused exec a process, where the container has as many as it may have.
+fn explain_no_room(error: anyhow::Error, cgroup: &Location) -> anyhow::Error {
+    let is_refused = Details::of(&error).errno == Some(Errno::AGAIN.raw_os_error());
+    let is_full = |room| room < PROCESSES_OF_EXEC;
+    if is_refused && libcgroups::manager(cgroup).room().is_some_and(is_full) {
+        let text = "linux.resources.pids.limit leaves the container no room for the two processes that exec takes for a \
+                    moment; end one of its own, or raise the limit (update --pids-limit)";
+        return error.context(Property::new("/linux/resources/pids/limit", text));
+    }
+    error
 }
 
 /// Serves the process until it is ready; then its pid file says that there is one.
