@@ -228,6 +228,14 @@ impl Container {
         wait_until(status, || Ok(self.state()?["status"] == status))
     }
 
+    /// Waits until the program of a `run` runs, and nobody is at work on the container any more: who is
+    /// stopped before that keeps everybody else out. A second start waits for its turn, and is refused.
+    pub(crate) fn wait_for_run(&self) -> anyhow::Result<()> {
+        let runs = || Ok(self.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
+        wait_until("running", runs)?;
+        self.verb("start")?.fails(1, &[]).context("start a second time")
+    }
+
     /// Waits until a file of the bundle is there and not empty.
     pub(crate) fn wait_for_file(&self, name: &str) -> anyhow::Result<String> {
         let path = self.directory.join(name);

@@ -137,9 +137,7 @@ fn run_spares_another_of_its_id(container: &mut Container) -> Test {
 
 /// Stops `run`, and makes its container anew.
 fn anew(container: &mut Container, run: &Child) -> Test {
-    let runs =
-        || Ok(container.verb("state")?.code == 0 && container.state()?["status"] == "running");
-    wait_until("running", runs)?;
+    container.wait_for_run()?;
     kill_process(Pid::from_child(run), Signal::STOP)?;
     container.runtime(&["delete", "--force", &container.id])?.success()?;
     container.start_idle()

@@ -294,9 +294,7 @@ fn while_run_is_stopped(
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = command.spawn()?;
     let runtime = Pid::from_child(&child);
-    let running =
-        || Ok(container.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
-    let worked = wait_until("running", running).and_then(|()| {
+    let worked = container.wait_for_run().and_then(|()| {
         kill_process(runtime, Signal::STOP)?;
         work(container)
     });
