@@ -236,6 +236,19 @@ impl Container {
         self.verb("start")?.fails(1, &[]).context("start a second time")
     }
 
+    /// Pauses the container. On v1 runc gives up ("unable to freeze") when the processes are not frozen soon enough, and
+    /// its callers try again.
+    pub(crate) fn pause(&self) -> anyhow::Result<()> {
+        let mut output = self.verb("pause")?;
+        for _ in 0..20 {
+            if !output.message().contains("unable to freeze") {
+                break;
+            }
+            output = self.verb("pause")?;
+        }
+        output.success().map(drop)
+    }
+
     /// Waits until a file of the bundle is there and not empty.
     pub(crate) fn wait_for_file(&self, name: &str) -> anyhow::Result<String> {
         let path = self.directory.join(name);

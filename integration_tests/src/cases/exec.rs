@@ -386,7 +386,7 @@ fn in_created(container: &mut Container) -> Test {
 
 fn in_paused(container: &mut Container) -> Test {
     container.start_idle()?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     let words = "cannot exec in a paused container (use --ignore-paused to override)";
     container.exec(&["true"])?.fails(255, &[words])?;
     container.verb("resume")?.success()?;

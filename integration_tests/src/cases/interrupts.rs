@@ -66,7 +66,7 @@ fn run_in_a_hook_of_the_container(container: &mut Container) -> Test {
 /// Nobody in the container answers.
 fn exec_in_frozen(container: &mut Container, flags: &[&str]) -> Test {
     container.start_idle()?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     let arguments = [&["exec", "--ignore-paused"], flags, &[&container.id, "true"]].concat();
     let command = container.command(&arguments);
     let output = interrupted(container, command, Signal::TERM, |child| {

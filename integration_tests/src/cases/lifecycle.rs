@@ -103,7 +103,7 @@ fn state_does_not_read_the_bundle(container: &mut Container) -> Test {
     fs::remove_file(container.file("config.json"))?;
     same!(container.state()?["status"], "running");
     same!(container.state()?["annotations"]["org.example.key"], "value");
-    container.verb("pause")?.success()?;
+    container.pause()?;
     container.verb("resume")?.success()?;
     container.delete_force()
 }
@@ -171,7 +171,7 @@ fn pause_freezes(container: &mut Container) -> Test {
     container.start_script(GROW)?;
     container.wait_for_file("rootfs/log")?;
     ensure!(grows(container)?, "it does nothing");
-    container.verb("pause")?.success()?;
+    container.pause()?;
     same!(container.state()?["status"], "paused");
     ensure!(!grows(container)?, "a paused container goes on");
     container.verb("resume")?.success()?;
@@ -185,7 +185,7 @@ fn pause_stops_execs_too(container: &mut Container) -> Test {
     container.start_idle()?;
     container.exec_with(&["--detach"], &["sh", "-c", GROW])?.success()?;
     container.wait_for_file("rootfs/log")?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     ensure!(!grows(container)?, "the other process goes on");
     container.verb("resume")?.success()?;
     ensure!(grows(container)?, "the other process does not go on");
@@ -194,7 +194,7 @@ fn pause_stops_execs_too(container: &mut Container) -> Test {
 
 fn paused_is_killed(container: &mut Container) -> Test {
     container.start_idle()?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     container.runtime(&["kill", &container.id, "KILL"])?.success()?;
     // On cgroup v1 a frozen process dies when it is thawed, and whoever kills it has no more to say.
     container.wait_for("stopped")
@@ -202,13 +202,13 @@ fn paused_is_killed(container: &mut Container) -> Test {
 
 fn paused_is_deleted(container: &mut Container) -> Test {
     container.start_script("sleep 100 & wait")?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     container.delete_force()
 }
 
 fn pause_twice(container: &mut Container) -> Test {
     container.start_idle()?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     same!(container.verb("pause")?.code, 1);
     container.verb("resume")?.success()?;
     container.verb("resume")?.fails(1, &["container not paused"])

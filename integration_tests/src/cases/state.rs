@@ -177,7 +177,7 @@ fn pause_waits_for_start(container: &mut Container) -> Test {
     slow_start(container, "1");
     container.create()?.success()?;
     let mut start = begin_start(container)?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     // It has waited: else the hook would be frozen, and the start with it.
     wait_until("start ends", || Ok(start.try_wait()?.is_some()))?;
     ensure!(start.wait()?.success(), "start failed");

@@ -298,7 +298,7 @@ fn run_in_the_foreground(container: &mut Container) -> Test {
 fn pause_and_resume(container: &mut Container) -> Test {
     need_systemd(container)?;
     start_idle(container)?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     same!(read(container, "cgroup.freeze")?, "1");
     same!(container.state()?["status"], "paused");
     container.verb("resume")?.success()?;

@@ -252,7 +252,7 @@ fn created_and_paused(container: &mut Container) -> Test {
     update(container, &["--pids-limit", "30"])?.success()?;
     same!(read(container, &["pids.max"])?, "30");
     container.verb("start")?.success()?;
-    container.verb("pause")?.success()?;
+    container.pause()?;
     update(container, &["--pids-limit", "31"])?.success()?;
     same!(container.state()?["status"], "paused");
     container.verb("resume")?.success()?;
