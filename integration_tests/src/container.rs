@@ -233,20 +233,20 @@ impl Container {
     pub(crate) fn wait_for_run(&self) -> anyhow::Result<()> {
         let runs = || Ok(self.verb("state")?.json().is_ok_and(|one| one["status"] == "running"));
         wait_until("running", runs)?;
-        self.verb("start")?.fails(1, &[]).context("start a second time")
+        self.verb("start")?.fails(1, &["cannot start an already running container"])
     }
 
     /// Pauses the container. On v1 runc gives up ("unable to freeze") when the processes are not frozen soon enough, and
     /// its callers try again.
     pub(crate) fn pause(&self) -> anyhow::Result<()> {
-        let mut output = self.verb("pause")?;
-        for _ in 0..20 {
-            if !output.message().contains("unable to freeze") {
-                break;
+        wait_until("frozen", || {
+            let output = self.verb("pause")?;
+            let gives_up = output.message().contains("unable to freeze");
+            if !gives_up {
+                output.success()?;
             }
-            output = self.verb("pause")?;
-        }
-        output.success().map(drop)
+            Ok(!gives_up)
+        })
     }
 
     /// Waits until a file of the bundle is there and not empty.
