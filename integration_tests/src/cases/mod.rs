@@ -51,6 +51,7 @@ mod renames;
 mod rootfs;
 mod rootless;
 mod seccomp;
+mod seccomp_notify;
 mod selinux;
 mod slowed;
 mod sources;
@@ -115,6 +116,7 @@ pub(crate) fn all() -> Vec<Case> {
         rootfs::CASES,
         rootless::CASES,
         seccomp::CASES,
+        seccomp_notify::CASES,
         selinux::CASES,
         slowed::CASES,
         sources::CASES,
