@@ -40,3 +40,7 @@ hostile SECONDS="60":
 # Docker, containerd and Podman with aril, runc and crun, in a virtual machine: one table.
 vm-engines *ARGS:
     hack/vm-engines {{ARGS}}
+
+# The validation programs of opencontainers/runtime-tools: what they say of aril, or of runc, crun or a path.
+conformance *ARGS:
+    hack/conformance {{ARGS}}

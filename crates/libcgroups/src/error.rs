@@ -20,7 +20,7 @@ pub enum Error {
         errno: Errno,
     },
     /// A process of the cgroup cannot be signalled.
-    #[error("signal {signal} to process {pid} of the cgroup: {errno}")]
+    #[error("signal {signal} to process {pid} of the cgroup: pidfd_send_signal: {errno}")]
     Signal {
         /// The signal's number.
         signal: i32,

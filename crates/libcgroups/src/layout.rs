@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use crate::Error;
+use crate::{Error, Location};
 
 /// The hierarchies, and where in each the runtime itself is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Layout {
     pub(crate) legacy: Vec<LegacyMount>,
     /// The v2 hierarchy.
     pub(crate) unified: Option<UnifiedMount>,
+    /// Whether there are others, in which the container's cgroup cannot be made.
+    pub(crate) has_others: bool,
 }
 
 /// A v1 hierarchy.
@@ -37,7 +39,32 @@ impl Layout {
     /// Whether v2 is all there is.
     #[must_use]
     pub const fn is_unified(&self) -> bool {
-        self.unified.is_some() && self.legacy.is_empty()
+        self.unified.is_some() && self.legacy.is_empty() && !self.has_others
+    }
+
+    /// Only the hierarchies in which the cgroup at `location` can be made. `can_write` is asked about its directory, which
+    /// may not exist, and in v2 about the cgroup.procs to which a process must be allowed to write that moves there from
+    /// the runtime's own cgroup (cgroup-v2.rst, "Delegation Containment").
+    #[must_use]
+    pub fn that_can_have(self, location: &Location, can_write: impl Fn(&Path) -> bool) -> Self {
+        let mut has_others = self.has_others;
+        let mut keep = |can: bool| {
+            has_others |= !can;
+            can
+        };
+        let mut legacy = self.legacy;
+        legacy.retain(|mount| {
+            let mut places = location.legacy().iter();
+            let place = places.find(|place| place.mount_point == mount.mount_point);
+            place.is_none_or(|place| keep(can_write(&place.directory)))
+        });
+        let unified = self.unified.filter(|mount| {
+            location.unified().is_none_or(|place| {
+                let shared = shared(&mount.mount_point.join(&mount.own), &place.directory);
+                keep(can_write(&place.directory) && can_write(&shared.join("cgroup.procs")))
+            })
+        });
+        Self { legacy, unified, has_others }
     }
 
     /// Reads what is in /proc/self/mountinfo and /proc/self/cgroup: bytes, since a path may hold any.
@@ -69,7 +96,7 @@ impl Layout {
     pub fn unified(mount_point: &Path, own_cgroup: impl AsRef<[u8]>) -> Self {
         let own = own_path(own_cgroup.as_ref(), &[], Path::new("/"));
         let unified = UnifiedMount { mount_point: mount_point.to_owned(), own };
-        Self { legacy: Vec::new(), unified: Some(unified) }
+        Self { unified: Some(unified), ..Self::default() }
     }
 
     /// Whether a v1 hierarchy has `controller`.
@@ -92,6 +119,12 @@ impl Layout {
         let mount_point = mount.mount_point.clone();
         self.legacy.push(LegacyMount { mount_point, controllers, own });
     }
+}
+
+/// The nearest directory above both, or the one that is above the other.
+fn shared(one: &Path, other: &Path) -> PathBuf {
+    let pairs = one.components().zip(other.components());
+    pairs.take_while(|(one, other)| one == other).map(|(one, _)| one).collect()
 }
 
 /// Whether an option of a v1 mount names what it holds (cgroups(7), "Mounting v1 controllers").
@@ -228,6 +261,7 @@ mod tests {
     use std::path::Path;
 
     use super::Layout;
+    use crate::Location;
 
     const HYBRID: &str = "\
 23 1 254:0 / / rw,relatime - ext4 /dev/root rw
@@ -245,6 +279,26 @@ mod tests {
         assert_eq!(memory.own, Path::new("job/1"));
         assert!(layout.has_legacy("cpuacct") && !layout.has_legacy("pids"));
         assert_eq!(layout.unified.unwrap().own, Path::new("user/2"));
+    }
+
+    /// What stays of `layout` where nothing but these can be written.
+    fn that_can_have_c1(layout: Layout, writable: &[&str]) -> Layout {
+        let location = Location::resolve(&layout, None, "c1").unwrap();
+        layout.that_can_have(&location, |path| writable.iter().any(|one| Path::new(one) == path))
+    }
+
+    #[test]
+    fn a_hierarchy_stays_that_can_be_written() {
+        let layout = || Layout::parse(HYBRID, OWN).unwrap();
+        let left = that_can_have_c1(layout(), &["/sys/fs/cgroup/memory/job/1/c1"]);
+        assert!(left.has_legacy("memory") && !left.has_legacy("cpu") && left.unified.is_none());
+        let unified = "/sys/fs/cgroup/unified/user";
+        let procs = format!("{unified}/cgroup.procs");
+        let below = format!("{unified}/c1");
+        assert!(that_can_have_c1(layout(), &[&below]).unified.is_none());
+        let left = that_can_have_c1(layout(), &[&below, &procs]);
+        assert!(left.legacy.is_empty() && left.unified.is_some());
+        assert!(!left.is_unified(), "there are others");
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod v1;
 mod v2;
 mod walk;
 
-pub use devices::{DeviceAccess, plan_devices};
+pub use devices::{DeviceAccess, check_devices, plan_devices};
 pub use entry::Entry;
 pub use error::Error;
 pub use layout::{Layout, MountLine};

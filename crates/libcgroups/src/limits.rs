@@ -121,9 +121,22 @@ impl<'a> Table<'a> {
         if self.layout.unified.is_some() {
             return Some(Hierarchy::Unified);
         }
-        let rule = format!("needs the {controller} controller, which no mounted hierarchy has");
-        self.not_here(pointer, "", &rule, "mount the controller or leave the property out");
+        self.without(controller, pointer, "");
         None
+    }
+
+    /// The property at `pointer` needs a controller that is not there.
+    fn without(&mut self, controller: &'static str, pointer: &str, value: impl Display) {
+        let (why, fix) = if self.layout.has_others {
+            (
+                "where the user can make a cgroup",
+                "have a cgroup delegated to the user (systemd: Delegate=yes)",
+            )
+        } else {
+            ("mounted", "mount the controller")
+        };
+        let rule = format!("needs the {controller} controller, which no hierarchy {why} has");
+        self.not_here(pointer, value, &rule, &format!("{fix} or leave the property out"));
     }
 
     pub(crate) fn write(
@@ -174,8 +187,7 @@ impl<'a> Table<'a> {
         if self.is_unified() {
             self.only_v1(pointer, value);
         } else {
-            let rule = format!("needs the {controller} controller, which no mounted hierarchy has");
-            self.not_here(pointer, value, &rule, "mount the controller or leave the property out");
+            self.without(controller, pointer, value);
         }
         None
     }

@@ -6,6 +6,8 @@ use std::fmt;
 use libviolation::Violation;
 use rustix::io::Errno;
 
+use crate::wording::first_kernel;
+
 /// Why a verb failed. The text is one line, in runc's wording where an engine matches on it.
 #[derive(Debug)]
 pub struct Error {
@@ -205,7 +207,17 @@ impl From<libcgroups::Error> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:#}", self.source)
+        write!(formatter, "{:#}", self.source)?;
+        let Details { call, errno, .. } = self.details();
+        let is_missing = errno == Some(Errno::NOSYS.raw_os_error());
+        match call.filter(|_| is_missing).as_deref().and_then(first_kernel) {
+            Some(version) => write!(
+                formatter,
+                " (Linux {version} has this call; a newer kernel is needed, or whatever aril runs in, such as a seccomp \
+                 profile, has to allow it)"
+            ),
+            None => Ok(()),
+        }
     }
 }
 

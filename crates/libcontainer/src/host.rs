@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use caps::{CapSet, CapsHashSet};
-use libcgroups::Layout;
+use libcgroups::{Layout, Location};
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 
 /// Where cgroup hierarchies are mounted by convention (file-hierarchy(7)).
 const USUAL_CGROUPS: &str = "/sys/fs/cgroup";
@@ -75,6 +77,12 @@ impl Host {
         Self { security_modules: if asks { SecurityModules::probe() } else { known }, ..self }
     }
 
+    /// The same, with those cgroup hierarchies alone in which the cgroup at `location` can be made.
+    #[must_use]
+    pub(crate) fn that_can_make(self, location: &Location) -> Self {
+        Self { cgroups: self.cgroups.that_can_have(location, can_write), ..self }
+    }
+
     /// The capabilities that a process can be given: what the runtime has, or everything in a
     /// user namespace of the container's own (user_namespaces(7)).
     pub(crate) fn capabilities(&self, own_user_namespace: bool) -> u64 {
@@ -84,6 +92,14 @@ impl Host {
 
 fn bits(set: &CapsHashSet) -> u64 {
     set.iter().fold(0, |bits, one| bits | one.bitmask())
+}
+
+/// Whether this process may write to `path`, or to the nearest directory above it that is there.
+fn can_write(path: &Path) -> bool {
+    path.ancestors()
+        .map(|path| rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS))
+        .find(|answer| *answer != Err(Errno::NOENT))
+        .is_some_and(|answer| answer.is_ok())
 }
 
 /// Whether this process is in another user namespace than the initial one, which maps every id to itself

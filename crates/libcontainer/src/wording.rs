@@ -21,6 +21,20 @@ pub fn escaped(text: &str) -> String {
     text.chars().map(|one| if one.is_control() { escape(one) } else { one.to_string() }).collect()
 }
 
+/// The version of Linux that brought a system call which older kernels lack (its manual page, "History").
+pub(crate) fn first_kernel(call: &str) -> Option<&'static str> {
+    Some(match call {
+        "statx" => "4.11",
+        "pidfd_send_signal" => "5.1",
+        "fsopen" | "fsconfig" | "fsmount" | "open_tree" | "move_mount" => "5.2",
+        "clone3" | "pidfd_open" => "5.3",
+        "openat2" => "5.6",
+        "close_range" => "5.9",
+        "mount_setattr" => "5.12",
+        _ => return None,
+    })
+}
+
 /// Where the next "Phrase (os error N)" starts, and its N.
 fn next_errno(text: &str) -> Option<(usize, i32)> {
     let at = text.find(" (os error ")?;

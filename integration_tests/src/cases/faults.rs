@@ -47,7 +47,11 @@ const NEVER_FAIL: [&str; 8] =
 const FEWEST_CALLS: usize = 50;
 
 /// The command under strace with `flags`. The tracer stays beside it, since it traces until init ends.
-fn traced(container: &Container, flags: &[&str], args: &[&str]) -> anyhow::Result<Output> {
+pub(super) fn traced(
+    container: &Container,
+    flags: &[&str],
+    args: &[&str],
+) -> anyhow::Result<Output> {
     let mut strace = Command::new("strace");
     strace.args(["-D", "-f", "-qq"]).args(flags);
     container.finish_command(called_by(strace, &container.command(args)), Stdio::null())

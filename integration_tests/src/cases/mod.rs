@@ -29,6 +29,7 @@ mod ids;
 mod inside_proc;
 mod interrupts;
 mod json_files;
+mod kernels;
 mod keyrings;
 mod kill;
 mod labels;
@@ -95,6 +96,7 @@ pub(crate) fn all() -> Vec<Case> {
         inside_proc::CASES,
         interrupts::CASES,
         json_files::CASES,
+        kernels::CASES,
         keyrings::CASES,
         kill::CASES,
         lifecycle::CASES,

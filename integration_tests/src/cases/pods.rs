@@ -16,7 +16,7 @@ use crate::pty::with_socket;
 cases!("pods":
     processes_of_both, hooks_are_told_the_pid, hooks_that_fail, mounts_that_fail, program_that_is_missing,
     terminal, streams, user_namespace_of_the_pod, clocks_of_its_own, no_mount_namespace,
-    read_only_root, what_it_makes_is_gone,
+    read_only_root, what_it_makes_is_gone, links_to_streams,
 );
 
 /// Lets `container` join the pid namespace of one that idles, and `more` of its namespaces; does `test`.
@@ -185,6 +185,19 @@ fn what_it_makes_is_gone(container: &mut Container) -> Test {
         container.delete_force()?;
         wait(&mut runtime)?;
         same!(children.split_whitespace().collect::<Vec<_>>(), [init]);
+        Ok(())
+    })
+}
+
+/// The links that need a procfs are there, though its maker is no process of that procfs.
+fn links_to_streams(container: &mut Container) -> Test {
+    beside(container, &[], |container, _| {
+        let script = "for name in fd stdin stdout stderr; do readlink /dev/$name; done; echo through >/dev/stderr";
+        let output = container.run_script(script)?.success()?;
+        same!(
+            output.lines(),
+            ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]
+        );
         Ok(())
     })
 }

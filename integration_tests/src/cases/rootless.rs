@@ -1,14 +1,24 @@
 //! A runtime that is called by somebody else than the machine's root.
 
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::ensure;
+use serde_json::json;
 
-use super::{Test, cases};
-use crate::command::called_by;
+use super::{Test, cases, same};
+use crate::command::{Output, called_by};
 use crate::container::Container;
+use crate::leftovers::remove_cgroup;
+use crate::skip::Skip;
+use crate::view::{CGROUPS, Layout, layout};
 
-cases!("rootless": values, root_of_a_user_namespace);
+cases!("rootless":
+    values, root_of_a_user_namespace, cgroups_that_cannot_be_written, cve_2023_25809_cgroups_of_the_host,
+    a_cgroup_that_was_delegated,
+);
 
 fn values(container: &mut Container) -> Test {
     for value in ["auto", "true", "false"] {
@@ -52,5 +62,74 @@ fn root_of_a_user_namespace(container: &mut Container) -> Test {
     for user in [None, Some("podman")] {
         ensure!(list(true, user)?.code == 1, "the state is elsewhere");
     }
+    Ok(())
+}
+
+/// A user of the machine who may nothing.
+const USER: u32 = 1000;
+
+/// Runs the container as engines of such a user do: he is root of a user namespace, which maps him alone. Before that a
+/// shell of root does `first`.
+fn run_as_user(container: &mut Container, first: &str, script: &str) -> anyhow::Result<Output> {
+    container.script(script);
+    container.save()?;
+    for path in [container.bundle(), container.file("rootfs")] {
+        chown(path, Some(USER), Some(USER))?;
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!(r#"{first}exec "$0" "$@""#), "setpriv"]);
+    shell.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()]);
+    shell.args(["unshare", "--user", "--map-root-user", "--mount"]);
+    let command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    container.finish_command(called_by(shell, &command), Stdio::null())
+}
+
+/// The default config, but for the group of terminals: the user has none but his own.
+fn without_groups(container: &mut Container) {
+    container.remove("/mounts/2/options/5");
+}
+
+/// Its place in the default config.
+const CGROUP_NAMESPACE: &str = "/linux/namespaces/5";
+
+/// Whoever can make no cgroup has containers without, unless he wants them limited.
+fn cgroups_that_cannot_be_written(container: &mut Container) -> Test {
+    without_groups(container);
+    let output = run_as_user(container, "", "echo runs; exit 3")?;
+    same!((output.code, output.words()), (3, vec!["runs"]));
+    container.set("/linux/resources/pids", json!({ "limit": 64 }));
+    let output = run_as_user(container, "", "echo runs")?;
+    container.refused(&output, &["/linux/resources/pids", "delegated"])
+}
+
+/// Without a cgroup of its own nor a namespace there is nothing to show: not the host's cgroups, in place of it.
+fn cve_2023_25809_cgroups_of_the_host(container: &mut Container) -> Test {
+    without_groups(container);
+    container.remove(CGROUP_NAMESPACE);
+    let output = run_as_user(container, "", "ls -A /sys/fs/cgroup; echo seen")?;
+    same!(output.success()?.words(), ["seen"]);
+    Ok(())
+}
+
+/// The way of systemd's `Delegate=yes`: the caller is in a cgroup of his own, and so is the one above.
+fn a_cgroup_that_was_delegated(container: &mut Container) -> Test {
+    if layout()? != Layout::V2 {
+        return Err(Skip("only a cgroup of v2 can be delegated".to_owned()).into());
+    }
+    without_groups(container);
+    // What it is called is to be seen inside.
+    container.remove(CGROUP_NAMESPACE);
+    let name = format!("tests-{}-delegated", container.runtime.token);
+    let above = Path::new(CGROUPS).join(&name);
+    fs::create_dir_all(above.join("caller"))?;
+    for file in ["", "cgroup.procs", "cgroup.subtree_control", "caller", "caller/cgroup.procs"] {
+        chown(above.join(file), Some(USER), Some(USER))?;
+    }
+    let first = format!("echo $$ >{}/caller/cgroup.procs; ", above.display());
+    let output = run_as_user(container, &first, "cat /proc/self/cgroup");
+    remove_cgroup(&above);
+    let output = output?.success()?;
+    let place = format!("/{name}/{}", container.id);
+    ensure!(output.stdout.trim_end().ends_with(&place), "it is in {}", output.stdout);
     Ok(())
 }

@@ -18,7 +18,8 @@ pub enum DeviceAccess {
     Legacy(Vec<Write>),
     /// The v2 program, 8 bytes an instruction.
     Unified(Vec<u64>),
-    /// All that the caller may use: no cgroup of the container's own was asked for.
+    /// All that the caller may use: no cgroup of the container's own was asked for, or the caller is root of a user
+    /// namespace, who can set no rule.
     Unlimited,
 }
 
@@ -89,13 +90,7 @@ pub fn plan_devices(
     layout: &Layout,
 ) -> Result<DeviceAccess, Vec<Violation>> {
     let mut table = Table::new(layout);
-    let rules: Vec<ConfigRule> = devices
-        .iter()
-        .enumerate()
-        .flat_map(|(index, device)| {
-            parse(index, device, &mut table).into_iter().map(move |rule| ConfigRule { index, rule })
-        })
-        .collect();
+    let rules = parse_all(devices, &mut table);
     let hierarchy =
         if table.has_violations() { None } else { table.hierarchy("devices", "/devices") };
     match hierarchy {
@@ -108,6 +103,25 @@ pub fn plan_devices(
         None => {}
     }
     table.into_writes().map(DeviceAccess::Legacy)
+}
+
+/// Checks the rules of a container for which none can be set.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn check_devices(devices: &[LinuxDeviceCgroup]) -> Result<(), Vec<Violation>> {
+    let layout = Layout::default();
+    let mut table = Table::new(&layout);
+    parse_all(devices, &mut table);
+    table.into_writes().map(drop)
+}
+
+fn parse_all(devices: &[LinuxDeviceCgroup], table: &mut Table<'_>) -> Vec<ConfigRule> {
+    let devices = devices.iter().enumerate();
+    let rules = devices.flat_map(|(index, device)| {
+        parse(index, device, table).into_iter().map(move |rule| ConfigRule { index, rule })
+    });
+    rules.collect()
 }
 
 /// One rule of the config; type `a` is about both kinds of node.

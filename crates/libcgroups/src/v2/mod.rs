@@ -129,7 +129,7 @@ impl CgroupManager for Manager {
 
     fn apply_devices(&self, access: &DeviceAccess) -> Result<(), Error> {
         let (directory, program) = match (self.directory(), access) {
-            (None, DeviceAccess::Unlimited) => return Ok(()),
+            (_, DeviceAccess::Unlimited) => return Ok(()),
             (Some(directory), DeviceAccess::Unified(program)) => (directory, program),
             _ => return Err(Error::NoHierarchy("devices")),
         };

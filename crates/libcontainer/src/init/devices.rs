@@ -95,7 +95,8 @@ fn is_mounted(parent: &OwnedFd, name: &std::ffi::CStr) -> anyhow::Result<bool> {
 }
 
 fn make_link(link: &Link, root: &Root) -> anyhow::Result<()> {
-    let condition = link.only_if.as_ref().map(|path| root.find(path));
+    // /proc/self leads nowhere for who makes a container in a pid namespace that it is not in itself.
+    let condition = link.only_if.as_ref().map(|path| root.find_without_links(path));
     if let Some(Err(Errno::NOENT | Errno::NOTDIR)) = condition {
         return Ok(());
     }

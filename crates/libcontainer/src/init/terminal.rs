@@ -34,7 +34,7 @@ impl Pty {
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let master = root
             .open(c"/dev/pts/ptmx", flags)
-            .context("open /dev/pts/ptmx: a terminal needs a devpts mount on /dev/pts")?;
+            .context("open /dev/pts/ptmx: openat2 (a terminal needs a devpts mount on /dev/pts)")?;
         let devpts = fstatfs(&master).context("fstatfs")?.f_type as u64 == DEVPTS_MAGIC;
         ensure!(
             devpts && is_character_device(&master, 5, 2),
@@ -115,14 +115,13 @@ fn reopen_null(root: &Root) -> anyhow::Result<()> {
     }
     // The host's own is not kept: with it a program could change the mode of the node.
     let handle = root.open(c"/dev/null", OFlags::PATH).context(
-        "open /dev/null of the container, which is to take the place of the host's as a standard \
-         stream",
+        "open /dev/null of the container, which is to take the place of the host's as a standard stream: openat2",
     )?;
     ensure!(
         is_character_device(&handle, 1, 3),
         "/dev/null of the container is not the null device"
     );
-    let null = root.open(c"/dev/null", OFlags::RDWR).context("open /dev/null")?;
+    let null = root.open(c"/dev/null", OFlags::RDWR).context("open /dev/null: openat2")?;
     ensure!(is_character_device(&null, 1, 3), "/dev/null of the container is not the null device");
     for stream in streams {
         if is_character_device(stream, 1, 3) {

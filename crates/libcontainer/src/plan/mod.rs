@@ -34,7 +34,7 @@ pub use hooks::{HOOK_NAMES, Hook, Hooks};
 pub use linux::{Labels, Listener, MemoryPolicy, Sysctl};
 pub(crate) use linux::{
     MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, names_any as names_labels,
-    names_any_of_process as process_names_labels,
+    names_any_of_process as process_names_labels, reachable as reachable_cgroups,
 };
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;

@@ -87,22 +87,33 @@ pub(crate) fn poststart(
     let setting =
         Setting { state: &document, directory: Some(&state.bundle), signals, confine: None };
     hooks::run(&state.hooks.poststart, setting).or_else(|failed| {
-        destroy_if_there(context, state, signals)?;
+        if let Some((directory, state)) = still_there(context, state)? {
+            destroy(directory, &state, signals, context.warn)?;
+        }
         Err(failed.into())
     })
 }
 
-/// Ends and removes a container that somebody may have deleted meanwhile, and whose id may be that of
-/// another one since.
-pub(crate) fn destroy_if_there(
+/// Removes the container of `known`, whose init has been reaped.
+pub(crate) fn remove_reaped(
     context: &Context,
     known: &State,
     signals: Option<&Signals>,
 ) -> Result<()> {
+    match still_there(context, known)? {
+        Some((directory, mut state)) => {
+            // Nobody needs to look for it any more.
+            state.init = None;
+            destroy(directory, &state, signals, context.warn)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The container of `known`, unless somebody has deleted it meanwhile; its id may be that of another one since.
+fn still_there(context: &Context, known: &State) -> Result<Option<(LockedDirectory, State)>> {
     match state::load_to_change(context, &known.id) {
-        Err(Error { kind: ErrorKind::NotFound, .. }) => Ok(()),
-        Ok((_, state)) if !state.is_of(known) => Ok(()),
-        Ok((directory, state)) => destroy(directory, &state, signals, context.warn),
-        Err(error) => Err(error),
+        Err(Error { kind: ErrorKind::NotFound, .. }) => Ok(None),
+        loaded => loaded.map(|found| Some(found).filter(|(_, state)| state.is_of(known))),
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn container(context: &Context, request: &request::Create) -> Result<
     let owner = host.euid;
     let (spec, planned) = loaded.plan(|spec| {
         let host = host.asked_for_labels(plan::names_labels(spec));
+        let host = plan::reachable_cgroups(spec, host, request);
         plan::create(spec, &host, request, &bundle)
     })?;
     warn(context, &planned.warnings);

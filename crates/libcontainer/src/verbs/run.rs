@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use crate::Result;
 use crate::request::{self, Context};
-use crate::runtime::end::{destroy_if_there, poststart};
+use crate::runtime::end::{poststart, remove_reaped};
 use crate::runtime::{Console, Waits, bring_up, prepare};
 use crate::wait::Signals;
 
@@ -32,7 +32,7 @@ pub fn run(context: &Context, request: &request::Run) -> Result<u8> {
     poststart(context, container.directory, &container.state, Some(&signals))?;
     let code = console.wait(&container.child, &signals)?;
     if !detach && !request.keep {
-        destroy_if_there(context, &container.state, Some(&signals))?;
+        remove_reaped(context, &container.state, Some(&signals))?;
     }
     Ok(code)
 }

@@ -81,10 +81,10 @@ const PTMX_NUMBERS: DeviceKind = DeviceKind::Character { major: 5, minor: 2 };
 /// Links in /dev, what they hold, and what must exist for them (runtime-linux.md, "Dev symbolic
 /// links"). /dev/ptmx is there in any case (config-linux.md, "Default Devices").
 const LINKS: [(&str, &CStr, Option<&str>); 6] = [
-    ("/dev/fd", c"/proc/self/fd", Some("/proc/self/fd")),
-    ("/dev/stdin", c"/proc/self/fd/0", Some("/proc/self/fd")),
-    ("/dev/stdout", c"/proc/self/fd/1", Some("/proc/self/fd")),
-    ("/dev/stderr", c"/proc/self/fd/2", Some("/proc/self/fd")),
+    ("/dev/fd", c"/proc/self/fd", Some("/proc/self")),
+    ("/dev/stdin", c"/proc/self/fd/0", Some("/proc/self")),
+    ("/dev/stdout", c"/proc/self/fd/1", Some("/proc/self")),
+    ("/dev/stderr", c"/proc/self/fd/2", Some("/proc/self")),
     ("/dev/core", c"/proc/kcore", Some("/proc/kcore")),
     (PTMX, c"pts/ptmx", None),
 ];

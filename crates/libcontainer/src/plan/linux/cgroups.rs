@@ -5,14 +5,14 @@ use std::path::Path;
 use libcgroups::{DeviceAccess, Limits, Location, Present, Property};
 use libnamespaces::{Kind, Namespaces};
 use libsyscall::mount::attribute;
-use oci_spec::runtime::{LinuxMemory, LinuxResources};
+use oci_spec::runtime::{LinuxMemory, LinuxResources, Spec};
 
 use crate::Violation;
 use crate::host::Host;
 use crate::plan::linux::mappings;
 use crate::plan::rules::version;
 use crate::plan::{Given, Mount, MountKind, Process, Violations};
-use crate::request::CgroupManager;
+use crate::request::{CgroupManager, Create};
 
 pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     let id = &given.request.id;
@@ -42,6 +42,20 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
         found.add(pointer, shown, &rule, "give another path");
         Location::Nobody
     })
+}
+
+/// The machine, as whoever is root of a user namespace finds it: with those hierarchies alone in which he can make the
+/// cgroup. Without any, a container that is not to be limited runs in the cgroup of the runtime.
+pub(crate) fn reachable(spec: &Spec, host: Host, request: &Create) -> Host {
+    if !host.in_user_namespace || !matches!(request.cgroup_manager, CgroupManager::Files) {
+        return host;
+    }
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    match Location::resolve(&host.cgroups, path, &request.id) {
+        Ok(location) => host.that_can_make(&location),
+        // The plan says what is wrong with it.
+        Err(_) => host,
+    }
 }
 
 /// Who owns the cgroup (config-linux.md, "Cgroup ownership"): the user of the program, where there is v2 alone and the
@@ -144,13 +158,17 @@ fn checked(limits: Result<Limits, Vec<Violation>>, found: &mut Violations) -> Li
 pub(crate) fn device_access(given: &Given<'_>, found: &mut Violations) -> DeviceAccess {
     let resources = given.linux.resources().as_ref();
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-    let access =
-        libcgroups::plan_devices(rules, &given.host.cgroups).unwrap_or_else(|violations| {
-            found.add_part(violations, "");
-            // Nobody gets to apply it, and the kernel would refuse it.
-            DeviceAccess::Unified(Vec::new())
-        });
-    if has_no_cgroup(given) { DeviceAccess::Unlimited } else { access }
+    // In a user namespace no program can be attached and no rule written, and nobody can make a node.
+    let access = if has_no_cgroup(given) || given.host.in_user_namespace {
+        libcgroups::check_devices(rules).map(|()| DeviceAccess::Unlimited)
+    } else {
+        libcgroups::plan_devices(rules, &given.host.cgroups)
+    };
+    access.unwrap_or_else(|violations| {
+        found.add_part(violations, "");
+        // Nobody gets to apply it, and the kernel would refuse it.
+        DeviceAccess::Unified(Vec::new())
+    })
 }
 
 /// Controls that kernels have lost: limits of kernel memory (Linux 5.16, and never in v2), and

@@ -11,6 +11,7 @@ pub(super) mod seccomp;
 pub(super) mod sysctl;
 pub(super) mod uts;
 
+pub(crate) use cgroups::reachable;
 pub use labels::Labels;
 pub(crate) use labels::{names_any, names_any_of_process};
 pub use memory_policy::MemoryPolicy;
