@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{Test, cases, same};
-use crate::command::{Output, called_by};
+use crate::command::{Output, called_as, called_by};
 use crate::container::Container;
 use crate::leftovers::remove_cgroup;
 use crate::skip::Skip;
@@ -81,9 +81,8 @@ fn run_as_user(container: &mut Container, first: &str, script: &str) -> anyhow::
     shell.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()]);
     shell.args(["unshare", "--user", "--map-root-user", "--mount"]);
     let command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
-    let mut copy = Command::new(reachable(container, command.get_program().as_ref())?);
-    copy.args(command.get_args());
-    copy.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let copy = Command::new(reachable(container, command.get_program().as_ref())?);
+    let copy = called_as(copy, &command);
     container.finish_command(called_by(shell, &copy), Stdio::null())
 }
 
