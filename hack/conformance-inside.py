@@ -12,36 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CGROUPS = "/sys/fs/cgroup"
-
-
-def mounts():
-    """Mount point and filesystem of each mount, by its number."""
-    table = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        words, filesystem = line.split(" - ")
-        words = words.split()
-        table[words[0]] = (words[4], filesystem.split()[0])
-    return table
-
-
-def mount(*arguments):
-    subprocess.run(["mount", *arguments], check=True)
-
-
-def show(view):
-    """Unmounts the hierarchies of the other kind, here alone: a program that reads the table of mounts finds no other."""
-    other = "cgroup2" if view == "v1" else "cgroup"
-    points = [point for point, filesystem in mounts().values() if filesystem == other and point.startswith(CGROUPS)]
-    if view == "v1":
-        for point in points:
-            subprocess.run(["umount", "--lazy", point], check=True)
-    elif points:
-        subprocess.run(["umount", "--lazy", "--recursive", CGROUPS], check=True)
-        mount("-t", "cgroup2", "cgroup2", CGROUPS)
-    left = {filesystem for point, filesystem in mounts().values() if point.startswith(CGROUPS)}
-    if ("cgroup" if view == "v1" else "cgroup2") not in left:
-        sys.exit(f"this machine has no cgroup {view}")
+from cgroup_view import mounts, show
 
 
 def processes():
@@ -74,7 +45,7 @@ def is_real(path):
 def main():
     view, program, seconds, report = sys.argv[1:]
     show(view)
-    mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
     bundles = "/run/conformance"
     os.mkdir(bundles)
     before = mounts()

@@ -19,11 +19,12 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import cgroup_view  # noqa: E402
 from bundle import mount, unmount_all  # noqa: E402
 from configs import Configs  # noqa: E402
-from container import CGROUPS, Containers, remove_cgroups  # noqa: E402
+from container import Containers, remove_cgroups  # noqa: E402
 from verdicts import Known, compared, smallest  # noqa: E402
 
 KINDS = ("alone", "refused", "accepted", "hangs")
@@ -32,29 +33,12 @@ TIMES = 3
 CAP_SYS_RESOURCE = 24
 
 
-def show_view(view, work):
-    """Mounts the view of the cgroup hierarchies, in the mount namespace of this process; which layout it is."""
-    legacy = [path for path in CGROUPS.iterdir() if not path.is_symlink() and (path / "cgroup.procs").exists() and path.name != "unified"]
-    legacy = [] if (CGROUPS / "cgroup.controllers").exists() else legacy
-    if view == "v2" and legacy:
-        mount("cgroup2", CGROUPS, "cgroup2")
-    if view == "v1":
-        if not legacy:
-            sys.exit("compare: this machine has no cgroup v1 hierarchy")
-        links = {path.name: os.readlink(path) for path in CGROUPS.iterdir() if path.is_symlink()}
-        for path in legacy:
-            (work / path.name).mkdir()
-            subprocess.run(["mount", "--bind", path, work / path.name], check=True)
-        mount("tmpfs", CGROUPS, "tmpfs", data="mode=755")
-        for path in legacy:
-            path.mkdir()
-            subprocess.run(["mount", "--move", work / path.name, path], check=True)
-            (work / path.name).rmdir()
-        for name, target in links.items():
-            (CGROUPS / name).symlink_to(target)
-    if view == "v2" or not legacy:
-        return "v2"
-    return "v1" if view == "v1" else "hybrid"
+def show_view(view):
+    """Shows the cgroup hierarchies of the view, in the mount namespace of this process; which layout it is."""
+    if view != "host":
+        cgroup_view.show(view)
+    both = cgroup_view.filesystems() & {"cgroup", "cgroup2"}
+    return "hybrid" if len(both) == 2 else "v1" if "cgroup" in both else "v2"
 
 
 def base_config(runtime, work, layout):
@@ -190,7 +174,7 @@ def inside(options):
     runtime, work = options.inside[0], Path(options.inside[1])
     mount("comparison", work, "tmpfs", data="mode=755")
     peers = {peer: command_of(peer, work) for peer in options.peers.split(",")}
-    layout = show_view(options.view, work)
+    layout = show_view(options.view)
     base = base_config(runtime, work, layout)
     containers = Containers({"aril": [runtime], **peers}, work, base)
     leave_out(containers, peers)

@@ -274,6 +274,8 @@ class Containers:
     def plain(self, text):
         """Without what is another each time."""
         text = text.replace(str(self.bundle.directory), "@bundle").replace(str(self.work), "@work").replace(self.id, "@id")
+        # Where another procfs is mounted, too: self and thread-self of it.
+        text = re.sub(r"(/(?:thread-)?self' -> )'\d+(?:/task/\d+)?'", r"\1a process", text)
         return re.sub(r"\b(pipe|socket):\[\d+\]", r"\1", text)
 
     def facts(self, prefix, text):

@@ -16,9 +16,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// `caller` with `command`, and the variables that it sets, as its last arguments: for a shell or
 /// another program that executes it.
 pub(crate) fn called_by(mut caller: Command, command: &Command) -> Command {
-    caller.arg(command.get_program()).args(command.get_args());
-    caller.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    caller
+    caller.arg(command.get_program());
+    called_as(caller, command)
+}
+
+/// `program` with the arguments of `command`, and the variables that it sets.
+pub(crate) fn called_as(mut program: Command, command: &Command) -> Command {
+    program.args(command.get_args());
+    program.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    program
 }
 
 /// What a command printed and how it ended.

@@ -5,11 +5,11 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{Test, cases, same};
-use crate::command::{Output, called_by};
+use crate::command::{Output, called_as, called_by};
 use crate::container::Container;
 use crate::leftovers::remove_cgroup;
 use crate::skip::Skip;
@@ -81,7 +81,17 @@ fn run_as_user(container: &mut Container, first: &str, script: &str) -> anyhow::
     shell.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()]);
     shell.args(["unshare", "--user", "--map-root-user", "--mount"]);
     let command = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
-    container.finish_command(called_by(shell, &command), Stdio::null())
+    let copy = Command::new(reachable(container, command.get_program().as_ref())?);
+    let copy = called_as(copy, &command);
+    container.finish_command(called_by(shell, &copy), Stdio::null())
+}
+
+/// A copy of `program` in the bundle: where it is, only root may be allowed to look.
+fn reachable(container: &Container, program: &Path) -> anyhow::Result<String> {
+    let name = program.file_name().context("the runtime has no name")?;
+    let copy = container.file(&name.to_string_lossy());
+    fs::copy(program, &copy)?;
+    Ok(copy)
 }
 
 /// The default config, but for the group of terminals: the user has none but his own.
