@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use libsyscall::unotify::{self, Answer, Notification};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -21,6 +22,9 @@ use crate::container::Container;
 
 /// How often somebody who waits looks whether it is still to.
 const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// How long somebody who shall come is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The socket at which it listens.
 pub(crate) struct Agent {
@@ -46,10 +50,13 @@ impl Agent {
         self.path.display().to_string()
     }
 
-    /// Accepts one connection.
+    /// Accepts one connection, if it comes in time.
     pub(crate) fn accept(&self) -> anyhow::Result<UnixStream> {
-        self.listener.set_nonblocking(false)?;
-        Ok(self.listener.accept()?.0)
+        let begin = Instant::now();
+        while readiness(&self.listener)?.is_empty() {
+            ensure!(begin.elapsed() < PATIENCE, "nobody has connected to the agent");
+        }
+        connected(&self.listener)
     }
 
     /// Does `action` while whoever has a filter of this agent's is answered by `judge`; what it gives, and all container
@@ -82,9 +89,7 @@ impl Agent {
             if readiness(&self.listener)?.is_empty() {
                 continue;
             }
-            let stream = self.listener.accept()?.0;
-            stream.set_nonblocking(false)?;
-            let (state, filter) = receive(&stream)?;
+            let (state, filter) = receive(&connected(&self.listener)?)?;
             states.lock().ok().context("the agent panicked")?.push(state);
             scope.spawn(move || judge_all(&filter, is_over, judge));
         }
@@ -98,11 +103,19 @@ impl Drop for Agent {
     }
 }
 
-/// A container process state, and the listener that comes with it.
-pub(crate) fn receive(mut stream: &UnixStream) -> anyhow::Result<(Value, OwnedFd)> {
+/// The connection that waits, whose reads end.
+fn connected(listener: &UnixListener) -> anyhow::Result<UnixStream> {
+    let stream = listener.accept()?.0;
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// A container process state, and the listener that comes with it: the other side may keep the connection open.
+pub(crate) fn receive(stream: &UnixStream) -> anyhow::Result<(Value, OwnedFd)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut text = vec![0; 4096];
+    let mut text = [0; 4096];
     let mut slices = [IoSliceMut::new(&mut text)];
     let length = recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
     let descriptors = control.drain().filter_map(|message| match message {
@@ -110,9 +123,10 @@ pub(crate) fn receive(mut stream: &UnixStream) -> anyhow::Result<(Value, OwnedFd
         _ => None,
     });
     let filter = descriptors.flatten().next().context("no descriptor comes with the state")?;
-    text.truncate(length);
-    stream.read_to_end(&mut text)?;
-    Ok((serde_json::from_slice(&text)?, filter))
+    let mut documents =
+        serde_json::Deserializer::from_reader(text[..length].chain(stream)).into_iter();
+    let state = documents.next().context("the connection ends before there is a state")?;
+    Ok((state?, filter))
 }
 
 /// Answers until nobody has the filter any more.

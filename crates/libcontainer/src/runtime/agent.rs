@@ -48,7 +48,7 @@ impl<'a> Agent<'a> {
             // The process is the container's first.
             self.container.pid = pid;
         }
-        let message = self.container.process_state(pid, &self.listener.metadata);
+        let message = self.container.process_state(pid, &self.listener.metadata)?;
         let sent = libsyscall::packet::send(self.socket.as_fd(), &message, &[filter.as_fd()]);
         sent.map_err(|errno| {
             let hint = hint(errno);

@@ -53,12 +53,15 @@ impl StateDocument {
 impl StateDocument {
     /// The container process state of the process `pid` (config-linux.md, "The Container Process State"): what an agent
     /// is told with the descriptor by which it is notified of the process's calls.
-    pub(crate) fn process_state(&self, pid: i32, metadata: &str) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// A bundle whose path is not UTF-8.
+    pub(crate) fn process_state(&self, pid: i32, metadata: &str) -> serde_json::Result<Vec<u8>> {
         let [_, newest] = VERSIONS;
         let fds = ["seccompFd"];
         let state = SpecState::from(self);
         let document = ProcessState { oci_version: newest, fds, pid, metadata, state };
-        serde_json::to_vec(&document).unwrap_or_default()
+        serde_json::to_vec(&document)
     }
 }
 
