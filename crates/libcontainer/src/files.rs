@@ -6,7 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use libcgroups::Entry;
-use libnamespaces::{Kind, NamespaceFiles, Prepared, in_mount_namespace, user_namespace};
+use libnamespaces::{
+    Kind, NamespaceFiles, Prepared, in_copy_of_mount_namespace, in_mount_namespace, own_root,
+    user_namespace,
+};
 use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
@@ -22,6 +25,8 @@ use crate::plan::{
 /// What init finds open. Each is used once.
 #[derive(Debug)]
 pub(crate) struct Files {
+    /// Where the joiner is to open what is of the host's mounts, if the runtime may not.
+    elsewhere: Option<Elsewhere>,
     /// The root filesystem: a detached tree, or the directory itself without a mount namespace.
     pub rootfs: Option<OwnedFd>,
     /// For each of the plan's mounts.
@@ -37,6 +42,14 @@ pub(crate) struct Files {
     /// The hierarchies, if the container is to see its cgroups. Where its cgroup exists only after it
     /// does, init opens them.
     pub cgroups: Vec<CgroupTree>,
+}
+
+/// The mount namespace in which the host's mounts are to be cloned.
+#[derive(Debug)]
+struct Elsewhere {
+    mounts: OwnedFd,
+    /// The runtime's root.
+    root: OwnedFd,
 }
 
 /// What one mount is made of.
@@ -86,22 +99,43 @@ impl Files {
     /// kernel has locked there stays locked in the clones (mount_namespaces(7)).
     pub(crate) fn open(plan: &Plan) -> anyhow::Result<Self> {
         let Prepared { files, mounts } = libnamespaces::prepare(&plan.namespaces, &plan.spawn)?;
+        let mut opened = Self {
+            elsewhere: None,
+            rootfs: None,
+            mounts: Vec::new(),
+            devices: Vec::new(),
+            null_device: None,
+            namespaces: files,
+            cgroup_entry: Entry::open_for_the_first(&plan.cgroup)?,
+            cgroups: Vec::new(),
+        };
         match mounts {
-            Some(mounts) => in_mount_namespace(&mounts, || Self::open_here(plan, files))?,
-            None => Self::open_here(plan, files),
+            Some(mounts) if plan.opens_inside => {
+                opened.elsewhere = Some(Elsewhere { mounts, root: own_root()? });
+            }
+            Some(mounts) => in_mount_namespace(&mounts, || opened.open_here(plan))??,
+            None => opened.open_here(plan)?,
         }
+        Ok(opened)
     }
 
-    fn open_here(plan: &Plan, namespaces: NamespaceFiles) -> anyhow::Result<Self> {
-        Ok(Self {
-            rootfs: Some(open_rootfs(plan)?),
-            mounts: open_mounts(plan, &namespaces)?,
-            devices: open_devices(plan)?,
-            null_device: if plan.masked_paths.is_empty() { None } else { Some(open_null()?) },
-            namespaces,
-            cgroup_entry: Entry::open_for_the_first(&plan.cgroup)?,
-            cgroups: if plan.cgroup.unit().is_none() { open_cgroups(plan)? } else { Vec::new() },
-        })
+    /// Opens what the runtime could not, in the joiner, which is root of the container's user namespace: so a user without
+    /// privilege can enter a mount namespace, and the runtime itself would not come back from there.
+    pub(crate) fn open_inside(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let Some(Elsewhere { mounts, root }) = self.elsewhere.take() else { return Ok(()) };
+        in_copy_of_mount_namespace(&mounts, &root, || self.open_here(plan))?
+    }
+
+    fn open_here(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        self.rootfs = Some(open_rootfs(plan)?);
+        self.mounts = open_mounts(plan, &self.namespaces)?;
+        self.devices = open_devices(plan)?;
+        self.null_device = if plan.masked_paths.is_empty() { None } else { Some(open_null()?) };
+        // Those of a unit exist later.
+        if plan.cgroup.unit().is_none() {
+            self.cgroups = open_cgroups(plan)?;
+        }
+        Ok(())
     }
 }
 

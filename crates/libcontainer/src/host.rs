@@ -19,6 +19,9 @@ const SELINUX: &str = "/sys/fs/selinux";
 /// `SELINUX_MAGIC` (linux/magic.h).
 const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
 
+/// `CAP_SYS_ADMIN` (linux/capability.h).
+const SYS_ADMIN: u32 = 21;
+
 /// Facts of the machine and of the runtime process that the plan depends on. Tests build one by
 /// hand.
 #[derive(Clone, Debug)]
@@ -68,6 +71,23 @@ impl Host {
             permitted: bits(&permitted),
             security_modules: SecurityModules::default(),
         })
+    }
+
+    /// Whether this is neither the machine's root nor somebody with his rights: the kernel gives nobody else device nodes,
+    /// rules for devices, or cgroups that were not delegated.
+    #[must_use]
+    pub const fn is_rootless(&self) -> bool {
+        self.in_user_namespace || (self.euid != 0 && !self.is_administrator())
+    }
+
+    /// Whether the runtime may enter mount namespaces, and come back (setns(2)).
+    pub(crate) const fn is_administrator(&self) -> bool {
+        self.has(SYS_ADMIN)
+    }
+
+    /// Whether the runtime may have this capability.
+    pub(crate) const fn has(&self, capability: u32) -> bool {
+        self.permitted & (1 << capability) != 0
     }
 
     /// The same, and which security modules are on where a label is asked for: what needs none costs no call.

@@ -64,6 +64,18 @@ pub enum Error {
         /// Why.
         errno: Errno,
     },
+    /// A program that maps ids for an ordinary user is missing, or refuses.
+    #[error("{about}: {program}: {message}; {fix}")]
+    Mapper {
+        /// What is mapped: a JSON pointer, if it is of the config.
+        about: &'static str,
+        /// Its name.
+        program: &'static str,
+        /// What it said.
+        message: String,
+        /// What can be done.
+        fix: String,
+    },
     /// The caller's root is not the root of its mount namespace.
     #[error(
         "with a user namespace mounts are looked up from the root of the mount namespace, and this process \
@@ -115,6 +127,7 @@ impl Error {
             Self::Call { step, .. } if step.starts_with('/') => {
                 step.split_once(": ").map(|(pointer, _)| pointer.to_owned())
             }
+            Self::Mapper { about, .. } if about.starts_with('/') => Some((*about).to_owned()),
             _ => None,
         }
     }
@@ -127,9 +140,11 @@ impl Error {
             Self::Join { .. } => Some("setns"),
             Self::Call { step, .. } | Self::NetworkDevice { step, .. } => Some(step),
             Self::Joiner { message, .. } => message.rsplit_once(": ").map(|(step, _)| step),
-            Self::WrongKind { .. } | Self::Own { .. } | Self::ChangedRoot | Self::JoinerLost => {
-                None
-            }
+            Self::WrongKind { .. }
+            | Self::Own { .. }
+            | Self::Mapper { .. }
+            | Self::ChangedRoot
+            | Self::JoinerLost => None,
         }
     }
 
@@ -142,9 +157,11 @@ impl Error {
             | Self::Call { errno, .. }
             | Self::NetworkDevice { errno, .. }
             | Self::Joiner { errno, .. } => Some(*errno),
-            Self::WrongKind { .. } | Self::Own { .. } | Self::ChangedRoot | Self::JoinerLost => {
-                None
-            }
+            Self::WrongKind { .. }
+            | Self::Own { .. }
+            | Self::Mapper { .. }
+            | Self::ChangedRoot
+            | Self::JoinerLost => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! mount namespaces"). What is cloned of them there keeps these locks. So both namespaces exist before
 //! anything is opened for the container.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use libsyscall::clone::{Cloned, Flags, exit_now};
@@ -55,7 +56,9 @@ fn make(
         return Ok(Vec::new());
     }
     if !kinds.contains(Kind::User) {
-        return hold(Flags::NONE, Some((kinds, joined)), |pid| open_all(pid, kinds));
+        // What is made in a user namespace that exists is a mount namespace alone.
+        let made = mount_namespace_in_joined_user_namespace(joined)?;
+        return Ok(vec![(Kind::Mount, made)]);
     }
     let mappings = Mappings {
         uids: &namespaces.uid_mappings,
@@ -63,7 +66,7 @@ fn make(
         uid_step: "/linux/uidMappings: write /proc/PID/uid_map",
         gid_step: "/linux/gidMappings: write /proc/PID/gid_map",
     };
-    hold(kinds.clone_flags(), None, |pid| {
+    hold(kinds.clone_flags(), |pid| {
         mappings.write(pid)?;
         open_all(pid, kinds)
     })
@@ -80,61 +83,77 @@ pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd,
         uid_step: "map user ids: write /proc/PID/uid_map",
         gid_step: "map group ids: write /proc/PID/gid_map",
     };
-    hold(Flags::NEWUSER, None, |pid| {
+    hold(Flags::NEWUSER, |pid| {
         mappings.write(pid)?;
         open_one(pid, Kind::User)
     })
 }
 
-/// Does `take` with the pid of a process that was cloned with `flags`. It has then made the kinds given, if
-/// any, in the user namespace of the files.
-fn hold<T>(
-    flags: Flags,
-    makes: Option<(KindSet, &NamespaceFiles)>,
-    take: impl FnOnce(i32) -> Result<T, Error>,
-) -> Result<T, Error> {
+/// Does `take` with the pid of a process that was cloned with `flags`.
+fn hold<T>(flags: Flags, take: impl FnOnce(i32) -> Result<T, Error>) -> Result<T, Error> {
     let (reader, writer) = Report::pair()?;
     match clone_into(flags, None, "make a user or mount namespace: clone3")? {
         Cloned::Child(_) => {
             drop(reader);
-            if let Some((kinds, files)) = makes {
-                // Who does not hear it sees the end of this process.
-                let _ = match make_in_joined_user_namespace(kinds, files) {
-                    Ok(()) => writer.send_done(),
-                    Err(error) => writer.send_error(&error),
-                };
-            }
             writer.wait_for_end();
             exit_now(0)
         }
         Cloned::Parent { pid, pidfd } => {
             drop(writer);
-            let made = if makes.is_some() { reader.receive_done() } else { Ok(()) };
-            let taken = made.and_then(|()| take(pid));
+            let taken = take(pid);
             drop(reader);
-            waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
-                .map_err(Error::call("wait for the process that makes namespaces: waitid"))?;
+            reap(&pidfd)?;
             taken
         }
     }
 }
 
+/// A mount namespace in the user namespace of `files`. The holder opens it itself: who joins as a user without privilege
+/// may not look into it from outside.
+fn mount_namespace_in_joined_user_namespace(files: &NamespaceFiles) -> Result<OwnedFd, Error> {
+    let (reader, writer) = Report::pair()?;
+    match clone_into(Flags::NONE, None, "make a mount namespace: clone3")? {
+        Cloned::Child(_) => {
+            drop(reader);
+            // Who does not hear it sees the end of this process.
+            let _ = match make_in_joined_user_namespace(files) {
+                Ok(made) => writer.send_file(&made),
+                Err(error) => writer.send_error(&error),
+            };
+            exit_now(0)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            drop(writer);
+            let made = reader.receive_file();
+            reap(&pidfd)?;
+            made
+        }
+    }
+}
+
+fn reap(holder: &OwnedFd) -> Result<(), Error> {
+    waitid(WaitId::PidFd(holder.as_fd()), WaitIdOptions::EXITED)
+        .map_err(Error::call("wait for the process that makes namespaces: waitid"))?;
+    Ok(())
+}
+
 /// In the holder, which processes of that user namespace may see: they can neither trace it nor follow the
 /// links of its /proc/PID, as it is not dumpable (ptrace(2), "Ptrace access mode checking").
-fn make_in_joined_user_namespace(kinds: KindSet, files: &NamespaceFiles) -> Result<(), Error> {
+fn make_in_joined_user_namespace(files: &NamespaceFiles) -> Result<OwnedFd, Error> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(Error::call("become non-dumpable: prctl"))?;
     files.join(KindSet::EMPTY.with(Kind::User))?;
-    unshare(kinds.flags())
-        .map_err(|errno| Error::Call { step: "make namespaces: unshare", errno: from_nix(errno) })
+    let failed = |errno| Error::Call { step: "make namespaces: unshare", errno: from_nix(errno) };
+    unshare(KindSet::EMPTY.with(Kind::Mount).flags()).map_err(failed)?;
+    open_one("self", Kind::Mount)
 }
 
 fn open_all(pid: i32, kinds: KindSet) -> Result<Vec<(Kind, OwnedFd)>, Error> {
     kinds.iter().map(|kind| Ok((kind, open_one(pid, kind)?))).collect()
 }
 
-fn open_one(pid: i32, kind: Kind) -> Result<OwnedFd, Error> {
-    let path = format!("/proc/{pid}/ns/{}", kind.proc_name());
+fn open_one(process: impl Display, kind: Kind) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/{process}/ns/{}", kind.proc_name());
     open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(Error::call("open a new namespace: open /proc/PID/ns"))
 }

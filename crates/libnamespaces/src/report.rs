@@ -1,4 +1,4 @@
-//! The one word to the runtime of a process in between: init's pidfd, that it is done, or what failed.
+//! The one word to the runtime of a process in between: init's pidfd, what it has made, or what failed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -20,11 +20,11 @@ pub(crate) enum Born {
     Process(Child),
 }
 
-/// One message: a pid with its pidfd, or an error number with a text.
+/// One message: a pid with its pidfd, another file, or an error number with a text.
 struct Said {
     number: i32,
     text: String,
-    pidfd: Option<OwnedFd>,
+    file: Option<OwnedFd>,
 }
 
 fn failure(number: i32, message: String) -> Error {
@@ -53,9 +53,9 @@ impl Report {
         packet::send(self.0.as_fd(), &pid.to_ne_bytes(), &[pidfd.as_fd()])
     }
 
-    /// Sends that it is done: no error number and no text.
-    pub(crate) fn send_done(&self) -> Result<(), Errno> {
-        packet::send(self.0.as_fd(), &0_i32.to_ne_bytes(), &[])
+    /// Sends a file that was made.
+    pub(crate) fn send_file(&self, file: &OwnedFd) -> Result<(), Errno> {
+        packet::send(self.0.as_fd(), &0_i32.to_ne_bytes(), &[file.as_fd()])
     }
 
     /// Sends what failed: the error number and the text.
@@ -74,18 +74,18 @@ impl Report {
 
     /// Waits for the joiner's next word.
     pub(crate) fn receive(&self) -> Result<Born, Error> {
-        let Said { number, text, pidfd } = self.hear()?;
-        match pidfd {
+        let Said { number, text, file } = self.hear()?;
+        match file {
             Some(pidfd) if text.as_bytes() == MAKER => Ok(Born::Maker(pidfd)),
             Some(pidfd) => Ok(Born::Process(Child { pid: number, pidfd })),
             None => Err(failure(number, text)),
         }
     }
 
-    /// Waits until the other side is done.
-    pub(crate) fn receive_done(&self) -> Result<(), Error> {
-        let Said { number, text, .. } = self.hear()?;
-        if text.is_empty() { Ok(()) } else { Err(failure(number, text)) }
+    /// Waits for the file that the other side makes.
+    pub(crate) fn receive_file(&self) -> Result<OwnedFd, Error> {
+        let Said { number, text, file } = self.hear()?;
+        file.ok_or_else(|| failure(number, text))
     }
 
     /// Waits until the other side has closed its end, or is dead.
@@ -103,7 +103,7 @@ impl Report {
         Ok(Said {
             number: i32::from_ne_bytes(*number),
             text: String::from_utf8_lossy(text).into_owned(),
-            pidfd: descriptors.into_iter().next(),
+            file: descriptors.into_iter().next(),
         })
     }
 }

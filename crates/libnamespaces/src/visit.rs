@@ -1,5 +1,6 @@
 //! A stay in another mount namespace.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
@@ -15,19 +16,41 @@ use crate::{Error, Kind};
 /// Those of setns(2), and [`Error::ChangedRoot`] where paths would lead elsewhere in the copy. A caller that
 /// gets an error may not be back.
 pub fn in_mount_namespace<T>(copy: &OwnedFd, work: impl FnOnce() -> T) -> Result<T, Error> {
-    let open = |path, flags| {
-        openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Error::call("remember the mount namespace, root and working directory: open"))
-    };
+    in_copy_of_mount_namespace(copy, &own_root()?, work)
+}
+
+/// The root of this process, for [`in_copy_of_mount_namespace`].
+///
+/// # Errors
+/// Those of open(2).
+pub fn own_root() -> Result<OwnedFd, Error> {
+    open(c"/", OFlags::PATH)
+}
+
+/// As [`in_mount_namespace`], for a process that is in another mount namespace than the one of which it is a copy. `copied` is
+/// the root there.
+///
+/// # Errors
+/// The same.
+pub fn in_copy_of_mount_namespace<T>(
+    copy: &OwnedFd,
+    copied: &OwnedFd,
+    work: impl FnOnce() -> T,
+) -> Result<T, Error> {
     let own = open(c"/proc/self/ns/mnt", OFlags::RDONLY)?;
-    let (root, directory) = (open(c"/", OFlags::PATH)?, open(c".", OFlags::PATH)?);
+    let (root, directory) = (own_root()?, open(c".", OFlags::PATH)?);
     enter(Kind::Mount, copy)?;
-    let done = is_root(&root).map(|same| same.then(work));
+    let done = is_root(copied).map(|same| same.then(work));
     enter(Kind::Mount, &own)?;
     fchdir(&root).map_err(Error::call("come back to the root directory: fchdir"))?;
     chroot(c".").map_err(Error::call("come back to the root directory: chroot"))?;
     fchdir(&directory).map_err(Error::call("come back to the working directory: fchdir"))?;
     done?.ok_or(Error::ChangedRoot)
+}
+
+fn open(path: &CStr, flags: OFlags) -> Result<OwnedFd, Error> {
+    openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::call("remember the mount namespace, root and working directory: open"))
 }
 
 /// Whether `root` is what `/` leads to here.

@@ -41,6 +41,7 @@ mod mount_orders;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod ordinary_user;
 mod orphans;
 mod pid_files;
 mod pids;
@@ -107,6 +108,7 @@ pub(crate) fn all() -> Vec<Case> {
         mounts::CASES,
         namespaces::CASES,
         network_devices::CASES,
+        ordinary_user::CASES,
         orphans::CASES,
         pid_files::CASES,
         pids::CASES,

@@ -66,7 +66,7 @@ fn root_of_a_user_namespace(container: &mut Container) -> Test {
 }
 
 /// A user of the machine who may nothing.
-const USER: u32 = 1000;
+pub(super) const USER: u32 = 1000;
 
 /// Runs the container as engines of such a user do: he is root of a user namespace, which maps him alone. Before that a
 /// shell of root does `first`.
@@ -86,16 +86,20 @@ fn run_as_user(container: &mut Container, first: &str, script: &str) -> anyhow::
     container.finish_command(called_by(shell, &copy), Stdio::null())
 }
 
-/// A copy of `program` in the bundle: where it is, only root may be allowed to look.
-fn reachable(container: &Container, program: &Path) -> anyhow::Result<String> {
+/// A copy of `program` in the bundle: where it is, only root may be allowed to look. Another process writes it, and once: a file
+/// that is open for writing, be it in what another test has just forked, cannot be executed.
+pub(super) fn reachable(container: &Container, program: &Path) -> anyhow::Result<String> {
     let name = program.file_name().context("the runtime has no name")?;
     let copy = container.file(&name.to_string_lossy());
-    fs::copy(program, &copy)?;
+    if !Path::new(&copy).exists() {
+        let copied = Command::new("cp").arg(program).arg(&copy).status()?;
+        ensure!(copied.success(), "cp {copy}: {copied}");
+    }
     Ok(copy)
 }
 
 /// The default config, but for the group of terminals: the user has none but his own.
-fn without_groups(container: &mut Container) {
+pub(super) fn without_groups(container: &mut Container) {
     container.remove("/mounts/2/options/5");
 }
 
@@ -123,20 +127,30 @@ fn cve_2023_25809_cgroups_of_the_host(container: &mut Container) -> Test {
 
 /// The way of systemd's `Delegate=yes`: the caller is in a cgroup of his own, and so is the one above.
 fn a_cgroup_that_was_delegated(container: &mut Container) -> Test {
+    own_cgroup(container, |container, first| {
+        without_groups(container);
+        run_as_user(container, first, "cat /proc/self/cgroup")
+    })
+}
+
+/// Has `run` called from a cgroup that is delegated to the user. It does first what it is told, as root, in a shell.
+pub(super) fn own_cgroup(
+    container: &mut Container,
+    run: impl FnOnce(&mut Container, &str) -> anyhow::Result<Output>,
+) -> Test {
     if layout()? != Layout::V2 {
         return Err(Skip("only a cgroup of v2 can be delegated".to_owned()).into());
     }
-    without_groups(container);
     // What it is called is to be seen inside.
     container.remove(CGROUP_NAMESPACE);
-    let name = format!("tests-{}-delegated", container.runtime.token);
+    let name = format!("tests-{}-{}", container.runtime.token, container.id);
     let above = Path::new(CGROUPS).join(&name);
     fs::create_dir_all(above.join("caller"))?;
     for file in ["", "cgroup.procs", "cgroup.subtree_control", "caller", "caller/cgroup.procs"] {
         chown(above.join(file), Some(USER), Some(USER))?;
     }
     let first = format!("echo $$ >{}/caller/cgroup.procs; ", above.display());
-    let output = run_as_user(container, &first, "cat /proc/self/cgroup");
+    let output = run(container, &first);
     remove_cgroup(&above);
     let output = output?.success()?;
     let place = format!("/{name}/{}", container.id);

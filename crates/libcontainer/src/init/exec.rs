@@ -20,7 +20,8 @@ use super::session::{
 };
 use super::terminal::Pty;
 use super::{
-    execute, hand_over, identity, labels, open_terminal, prepare, take_streams, take_terminal,
+    execute, hand_over, identity, labels, oom_score, open_terminal, prepare, take_streams,
+    take_terminal,
 };
 use crate::plan::Joining;
 use crate::protocol::{Event, Failure, InitEnd, Stage};
@@ -58,8 +59,9 @@ fn join(exec: &Exec<'_>, joiner: Joiner) -> Result<Option<OwnedFd>, Failure> {
         None => leave_callers_cpus(),
     }
     .at(Stage::Session)?;
-    // What is cloned has it, and the host's procfs is still there.
+    // What is cloned has all this, and the host's procfs is still there.
     let process = Some(&exec.plan.process);
+    oom_score::adjust_own(process).at(Stage::Session)?;
     labels::set_of_keys(process, &exec.plan.confinement).at(Stage::Session)?;
     labels::set(process).at(Stage::Identity)?;
     exec.namespaces.join(exec.plan.namespaces).map_err(anyhow::Error::new).at(Stage::Namespaces)?;

@@ -12,6 +12,7 @@ mod kernel_views;
 mod labels;
 mod mounts;
 mod namespaces;
+mod oom_score;
 mod program;
 mod root;
 mod seal;
@@ -34,6 +35,7 @@ pub(crate) use exec::{Exec, run_exec};
 use failure::{At as _, failure_of};
 pub(crate) use identity::become_non_dumpable;
 use mounts::{Mounted, OpenProcfs};
+pub(crate) use oom_score::adjust_of as adjust_oom_score_of;
 use program::Program;
 use root::Root;
 pub(crate) use session::run_on;
@@ -80,9 +82,11 @@ fn begin(init: &mut Init<'_>, newborn: Newborn) -> Result<Infallible, Failure> {
         Newborn::Init(itself) => return become_container(init, &itself),
         Newborn::Joiner(joiner) => joiner,
     };
+    oom_score::adjust_own(plan.process.as_ref()).at(Stage::Session)?;
     enter_namespaces(&plan.spawn, &plan.namespaces, &files.namespaces)
         .map_err(anyhow::Error::new)
         .at(Stage::Namespaces)?;
+    init.files.open_inside(plan).at(Stage::Rootfs)?;
     if matches!(plan.spawn, Spawn::Watched { .. }) {
         return watched::join(init, joiner);
     }

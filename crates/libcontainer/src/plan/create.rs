@@ -10,7 +10,7 @@ use super::filesystem::{devices, mounts, rootfs};
 use super::linux::{
     cgroups, labels, memory_policy, namespaces, net_devices, personality, seccomp, sysctl, uts,
 };
-use super::rules::{unsupported, version};
+use super::rules::{rootless, unsupported, version};
 use super::{Confinement, Given, Plan, Planned, Process, Violations, hooks, process};
 use crate::host::Host;
 use crate::{Violation, request};
@@ -38,7 +38,6 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     unsupported::refuse(spec, linux, found);
     let mut namespaces = namespaces::plan(linux, found);
     namespaces::note_changes(spec, linux, &mut namespaces);
-    check_privilege(&namespaces, host, found);
     let mount_label = labels::of_mounts(linux, host, found);
     let root = rootfs::path(given);
     let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), &root, found);
@@ -52,6 +51,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         annotations: annotations(spec, found),
         net_devices: net_devices::plan(linux, &namespaces, found),
         spawn: libnamespaces::decide(&namespaces),
+        opens_inside: !host.is_administrator(),
         cgroup: cgroups::location(given, found),
         cgroup_owner: cgroups::owner(given, &namespaces, &mounts, process.as_ref()),
         tight_limits: limits.take_tight(),
@@ -60,7 +60,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         device_access: cgroups::device_access(given, found),
         rootfs: rootfs::plan(given, root, found),
         devices: devices::plan(linux, &mounts, found),
-        bind_devices: namespaces.has(Kind::User) || host.in_user_namespace,
+        bind_devices: namespaces.has(Kind::User) || host.is_rootless(),
         links: devices::links(&mounts),
         hostname: uts::plan("/hostname", spec.hostname().as_deref(), &namespaces, found),
         domainname: uts::plan("/domainname", spec.domainname().as_deref(), &namespaces, found),
@@ -81,6 +81,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         mounts,
         mount_label,
     };
+    rootless::check(&plan, host, found);
     check_mount_namespace(&plan, found);
     plan
 }
@@ -118,15 +119,6 @@ fn annotations(spec: &Spec, found: &mut Violations) -> Vec<(String, String)> {
         found.add("/annotations/", "", rule, "name it, or leave it out");
     }
     sorted
-}
-
-/// Without root only a user namespace gives the rights that a container takes.
-fn check_privilege(namespaces: &Namespaces, host: &Host, found: &mut Violations) {
-    if host.euid != 0 && !namespaces.has(Kind::User) {
-        let rule = "rootless container requires user namespaces";
-        let fix = "add {\"type\": \"user\"} to linux.namespaces, or run as root";
-        found.not_here("/linux/namespaces", format!("uid {}", host.euid), rule, fix);
-    }
 }
 
 /// Without a mount namespace every change of a mount would be the host's.

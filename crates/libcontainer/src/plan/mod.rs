@@ -67,6 +67,8 @@ pub struct Plan {
     pub net_devices: Vec<NetworkDevice>,
     /// How init comes into being in them.
     pub spawn: Spawn,
+    /// Whether the host's mounts are cloned by the joiner: the runtime may not enter the container's mount namespace.
+    pub opens_inside: bool,
     /// Where in the cgroup hierarchies the container lives.
     pub cgroup: Location,
     /// The user of the host who may manage what is below its cgroup, if not the runtime's.

@@ -3,14 +3,14 @@
 use std::os::fd::OwnedFd;
 
 use libcgroups::Mark;
-use libnamespaces::{Child, Children, Coming, Spawned, spawn};
+use libnamespaces::{Child, Children, Coming, Spawn, Spawned, spawn};
 
 use super::agent::Agent;
 use super::pending::Pending;
 use super::prepare::Prepared;
 use super::ready::Ready;
 use super::serve::{self, Line, Making};
-use super::{cgroup, end, oom_score};
+use super::{cgroup, end};
 use crate::files::Files;
 use crate::init::{self, Init};
 use crate::plan::Plan;
@@ -181,8 +181,10 @@ fn apply<'a>(
     };
     let pid = children.process.pid;
     pending.own_children(children);
-    // Before init goes on, so that it holds from the first moment of the program.
-    oom_score::adjust(plan.process.as_ref(), pid)?;
+    if matches!(plan.spawn, Spawn::Direct { .. }) {
+        // Before init goes on, so that it holds from the first moment of the program. A joiner does it itself.
+        init::adjust_oom_score_of(plan.process.as_ref(), pid)?;
+    }
     let master = serve::serve(events, &line, pending, Some(&mut making), agent)?;
     pending.finish_maker()?;
     cgroup::limit_tightly(plan)?;

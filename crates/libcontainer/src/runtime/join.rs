@@ -9,7 +9,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::agent::Agent;
-use super::oom_score;
 use super::pending::Pending;
 use super::ready::Ready;
 use super::serve::{self, Line};
@@ -109,7 +108,6 @@ fn get_ready<'a>(
     agent: Option<Agent<'_>>,
     request: &request::Exec,
 ) -> anyhow::Result<Ready<'a>> {
-    oom_score::adjust(Some(&plan.process), pending.child()?.pid)?;
     let terminal = plan.process.terminal.map(|_| Event::Terminal);
     let listener = agent.is_some().then_some(Event::Listener);
     let events = terminal.into_iter().chain(listener).chain([Event::Ready]).collect();

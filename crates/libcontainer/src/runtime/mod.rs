@@ -10,7 +10,6 @@ pub(crate) mod death;
 pub(crate) mod end;
 mod foreground;
 mod join;
-mod oom_score;
 pub(crate) mod own_binary;
 mod pending;
 mod pid_file;

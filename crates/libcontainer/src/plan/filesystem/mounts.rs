@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
-use libnamespaces::Namespaces;
+use libnamespaces::{Kind, Namespaces};
 use libsyscall::mount::attribute::RDONLY;
 use oci_spec::runtime::Mount as SpecMount;
 
@@ -348,6 +348,9 @@ impl Planner<'_> {
             found.add(&self.at("type"), "", rule, fix);
         }
         let is_readonly = options.attributes.set & RDONLY != 0;
+        if fstype == "sysfs" && self.shows_network_of_host() {
+            return self.sysfs_of_host(options, found);
+        }
         // Nothing is below a new filesystem, so that what is about all of that is about itself.
         options.attributes.then(std::mem::take(&mut options.recursive_attributes));
         if is_readonly && !KERNEL_FILESYSTEMS.contains(&fstype) {
@@ -357,6 +360,24 @@ impl Planner<'_> {
             fstype: found.c_string(&self.at("type"), fstype),
             source: self.filesystem_source(found),
             parameters: self.parameters(options, found),
+        }
+    }
+
+    /// Whether a new sysfs, which shows the network devices of its network namespace, is refused by the kernel: root of a
+    /// new user namespace has no right to the host's.
+    fn shows_network_of_host(&self) -> bool {
+        self.namespaces.new.contains(Kind::User) && !self.namespaces.has(Kind::Network)
+    }
+
+    /// The host's in place of it, as crun does, with what the options say for all that is below, too.
+    fn sysfs_of_host(&self, options: &mut Options, found: &mut Violations) -> MountKind {
+        self.refuse_parameters(options, found);
+        options.recursive_attributes.then(std::mem::take(&mut options.attributes));
+        MountKind::Bind {
+            source: PathBuf::from("/sys"),
+            inside: None,
+            recursive: true,
+            link: SourceLink::Follow,
         }
     }
 

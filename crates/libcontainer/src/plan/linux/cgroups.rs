@@ -44,10 +44,10 @@ pub(crate) fn location(given: &Given<'_>, found: &mut Violations) -> Location {
     })
 }
 
-/// The machine, as whoever is root of a user namespace finds it: with those hierarchies alone in which he can make the
+/// The machine, as an ordinary user or root of a user namespace finds it: with those hierarchies alone in which he can make the
 /// cgroup. Without any, a container that is not to be limited runs in the cgroup of the runtime.
 pub(crate) fn reachable(spec: &Spec, host: Host, request: &Create) -> Host {
-    if !host.in_user_namespace || !matches!(request.cgroup_manager, CgroupManager::Files) {
+    if !host.is_rootless() || !matches!(request.cgroup_manager, CgroupManager::Files) {
         return host;
     }
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
@@ -158,8 +158,8 @@ fn checked(limits: Result<Limits, Vec<Violation>>, found: &mut Violations) -> Li
 pub(crate) fn device_access(given: &Given<'_>, found: &mut Violations) -> DeviceAccess {
     let resources = given.linux.resources().as_ref();
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-    // In a user namespace no program can be attached and no rule written, and nobody can make a node.
-    let access = if has_no_cgroup(given) || given.host.in_user_namespace {
+    // Without the machine's root no program can be attached and no rule written, and nobody can make a node.
+    let access = if has_no_cgroup(given) || given.host.is_rootless() {
         libcgroups::check_devices(rules).map(|()| DeviceAccess::Unlimited)
     } else {
         libcgroups::plan_devices(rules, &given.host.cgroups)

@@ -2,6 +2,7 @@
 
 mod id;
 mod number_set;
+pub(super) mod rootless;
 pub(super) mod unsupported;
 pub(super) mod version;
 mod violations;
