@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use crate::comparison::enosys;
 use crate::machine::{Call, Machine, X32, X32_BIT, X86_64};
-use crate::{enosys, is_permissive, list, text, verdict_of};
+use crate::profile::{is_permissive, list, text, verdict_of};
 
 const KILL_THREAD: u32 = 0;
 
