@@ -39,7 +39,6 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
     let foreign = graph.verdict(verdict::KILL_THREAD);
     let kill = |first| vec![Range { first, verdict: foreign }];
     let mut all = if covers(x86_64) { ranges(graph, profile, x86_64) } else { kill(0) };
-    let beyond = all.last().copied();
     all.retain(|range| range.first < X32_BIT);
     if covers(Architecture::X32) {
         let own = ranges(graph, profile, Architecture::X32);
@@ -48,7 +47,9 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
         all.extend(own.into_iter().filter(|range| range.first > X32_BIT));
     } else {
         all.extend(kill(X32_BIT));
-        all.extend(beyond.map(|range| Range { first: SKIPPED, ..range }));
+        // It has the bit of x32 and is none; nor is it newer than what the profile names.
+        let skipped = if covers(x86_64) { graph.verdict(profile.default) } else { foreign };
+        all.push(Range { first: SKIPPED, verdict: skipped });
     }
     search(graph, all)
 }

@@ -29,7 +29,7 @@ pub(crate) fn meant(
     let x32 = group.contains(&X32);
     let machine = match of_call.next()? {
         &X86_64 if x32 && call.number >= X32_BIT => X32,
-        &X86_64 if !x32 && call.number >= X32_BIT && call.number != u32::MAX => return None,
+        &X86_64 if !x32 && call.number >= X32_BIT => return None,
         machine => *machine,
     };
     let newest = newest.get(machine.name)?;
