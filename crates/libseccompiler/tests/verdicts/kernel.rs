@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::engines;
 use crate::helper::Helper;
 use crate::interpreter::Instruction;
-use crate::machine::{Call, GROUPS, Machine, X32_BIT, X86, run};
+use crate::machine::{Call, GROUPS, Machine, X32_BIT, X86, X86_64, run};
 use crate::oracle::{Oracle, Search};
 use crate::profile::{boundaries, instructions, list, try_compiled};
 use crate::random::{Random, contradictory_profile, random_profile};
@@ -80,10 +80,12 @@ fn only_errors(program: &[Instruction]) -> (Vec<Instruction>, Vec<u32>) {
 }
 
 /// Calls that this machine can make, at random.
-fn sample(random: &mut Random, group: &[Machine], profile: &Value, count: usize) -> Vec<Call> {
+fn sample(random: &mut Random, native: &Machine, profile: &Value, count: usize) -> Vec<Call> {
     let boundaries = boundaries(list(profile, "syscalls"));
+    // Also where it is a foreign architecture: `int 0x80`, which wants CONFIG_IA32_EMULATION.
+    let audits = if *native == X86_64 { vec![native.audit, X86.audit] } else { vec![native.audit] };
     let call = |_| {
-        let audit = random.one(group).audit;
+        let audit = random.one(&audits);
         let number = match random.below(20) {
             0 => u32::MAX,
             1 => X32_BIT,
@@ -118,7 +120,6 @@ fn the_interpreter_decides_what_the_kernel_does() {
     let (mut kernel, mut oracle) = (Kernel::start("machine"), Oracle::start("kernel"));
     let mut random = Random(20_261_128);
     let names: Vec<&str> = syscalls::x86_64::Sysno::iter().map(|call| call.name()).collect();
-    // The machine's own, and what it can call beside.
     let callable = |group: &&&[Machine]| group[0].architecture == native;
     let mut most = 0;
     for group in GROUPS.iter().filter(callable) {
@@ -131,7 +132,7 @@ fn the_interpreter_decides_what_the_kernel_does() {
             profiles.iter().map(|one| (one, true)).chain(many.iter().map(|one| (one, false)))
         {
             let Ok(filter) = try_compiled(profile, group) else { continue };
-            let calls = sample(&mut random, group, profile, 2000);
+            let calls = sample(&mut random, &group[0], profile, 2000);
             kernel.calls(&calls);
             most = most.max(same(&mut kernel, &instructions(&filter), &calls));
             if asked {
