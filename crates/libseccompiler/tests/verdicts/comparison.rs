@@ -63,9 +63,14 @@ fn direct(oracle: &mut Oracle, profile: &Value, group: &[Machine]) -> BTreeSet<(
     let mut found = BTreeSet::new();
     for machine in group {
         for name in &names {
-            let is_multiplexed = (-300..-100).contains(&oracle.number(machine.name, name));
-            let number = own_number(machine, name).filter(|_| is_multiplexed);
-            found.extend(number.map(|number| (machine.audit, number)));
+            let multiplexer = match oracle.number(machine.name, name) {
+                -200..-100 => "socketcall",
+                -300..-200 => "ipc",
+                _ => continue,
+            };
+            let multiplexer = u32::try_from(oracle.number(machine.name, multiplexer)).ok();
+            let numbers = own_number(machine, name).into_iter().chain(multiplexer);
+            found.extend(numbers.map(|number| (machine.audit, number)));
         }
     }
     found
@@ -104,8 +109,8 @@ struct Comparison<'a> {
     ours: Vec<Instruction>,
     theirs: Vec<Instruction>,
     newest: HashMap<&'static str, u32>,
-    /// Architectures and numbers of what the profile names and a multiplexer has too: it is not
-    /// newer than the newest.
+    /// Architectures and numbers of what the profile names and a multiplexer has too, and of that:
+    /// they are not newer than the newest.
     direct: BTreeSet<(u32, u32)>,
     default: u32,
 }
