@@ -56,7 +56,8 @@ pub const MAXIMUM_INSTRUCTIONS: usize = 4096;
 ///   they multiplex; of the first argument only which call it is can be told.
 /// - Unless the default action lets calls pass (to the kernel, or to a tracer), numbers above the
 ///   newest system call that the profile names get `ENOSYS`: a program that probes for a newer call
-///   falls back on an older one, which it would not do for `EPERM`.
+///   falls back on an older one, which it would not do for `EPERM`. On x86_64 alone, -1 is no such
+///   number: a tracer sets it to skip a call, and it gets the default action.
 /// - A profile without `flags` gets `SECCOMP_FILTER_FLAG_SPEC_ALLOW`.
 ///
 /// # Errors

@@ -16,6 +16,10 @@ impl<'a> Name<'a> {
     pub(crate) const fn new(text: &'a str) -> Self {
         Self { text, hash: hash(text) }
     }
+
+    fn is(self, other: Name<'_>) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
 }
 
 /// FNV-1a, folded so that its low bits depend on all of it.
@@ -158,68 +162,68 @@ pub(crate) const X32_BIT: u32 = 1 << 30;
 /// x32 has the numbers of x86_64, except where arch/x86/entry/syscalls/syscall_64.tbl marks a
 /// line `x32` or `64`.
 fn x32(name: Name<'_>) -> Option<u32> {
-    let number = X32_ONLY.iter().find(|(text, _)| *text == name.text).map(|(_, number)| *number);
-    let number =
-        number.or_else(|| X86_64.number(name).filter(|_| !X86_64_ONLY.contains(&name.text)))?;
+    let own = X32_ONLY.iter().find(|(other, _)| other.is(name)).map(|(_, number)| *number);
+    let shared = || X86_64.number(name).filter(|_| !X86_64_ONLY.iter().any(|other| other.is(name)));
+    let number = own.or_else(shared)?;
     Some(X32_BIT | number)
 }
 
 /// System calls that handle pointers or longs in memory: x32 has its own entry points.
-const X32_ONLY: &[(&str, u32)] = &[
-    ("rt_sigaction", 512),
-    ("rt_sigreturn", 513),
-    ("ioctl", 514),
-    ("readv", 515),
-    ("writev", 516),
-    ("recvfrom", 517),
-    ("sendmsg", 518),
-    ("recvmsg", 519),
-    ("execve", 520),
-    ("ptrace", 521),
-    ("rt_sigpending", 522),
-    ("rt_sigtimedwait", 523),
-    ("rt_sigqueueinfo", 524),
-    ("sigaltstack", 525),
-    ("timer_create", 526),
-    ("mq_notify", 527),
-    ("kexec_load", 528),
-    ("waitid", 529),
-    ("set_robust_list", 530),
-    ("get_robust_list", 531),
-    ("vmsplice", 532),
-    ("move_pages", 533),
-    ("preadv", 534),
-    ("pwritev", 535),
-    ("rt_tgsigqueueinfo", 536),
-    ("recvmmsg", 537),
-    ("sendmmsg", 538),
-    ("process_vm_readv", 539),
-    ("process_vm_writev", 540),
-    ("setsockopt", 541),
-    ("getsockopt", 542),
-    ("io_setup", 543),
-    ("io_submit", 544),
-    ("execveat", 545),
-    ("preadv2", 546),
-    ("pwritev2", 547),
+static X32_ONLY: &[(Name<'_>, u32)] = &[
+    (Name::new("rt_sigaction"), 512),
+    (Name::new("rt_sigreturn"), 513),
+    (Name::new("ioctl"), 514),
+    (Name::new("readv"), 515),
+    (Name::new("writev"), 516),
+    (Name::new("recvfrom"), 517),
+    (Name::new("sendmsg"), 518),
+    (Name::new("recvmsg"), 519),
+    (Name::new("execve"), 520),
+    (Name::new("ptrace"), 521),
+    (Name::new("rt_sigpending"), 522),
+    (Name::new("rt_sigtimedwait"), 523),
+    (Name::new("rt_sigqueueinfo"), 524),
+    (Name::new("sigaltstack"), 525),
+    (Name::new("timer_create"), 526),
+    (Name::new("mq_notify"), 527),
+    (Name::new("kexec_load"), 528),
+    (Name::new("waitid"), 529),
+    (Name::new("set_robust_list"), 530),
+    (Name::new("get_robust_list"), 531),
+    (Name::new("vmsplice"), 532),
+    (Name::new("move_pages"), 533),
+    (Name::new("preadv"), 534),
+    (Name::new("pwritev"), 535),
+    (Name::new("rt_tgsigqueueinfo"), 536),
+    (Name::new("recvmmsg"), 537),
+    (Name::new("sendmmsg"), 538),
+    (Name::new("process_vm_readv"), 539),
+    (Name::new("process_vm_writev"), 540),
+    (Name::new("setsockopt"), 541),
+    (Name::new("getsockopt"), 542),
+    (Name::new("io_setup"), 543),
+    (Name::new("io_submit"), 544),
+    (Name::new("execveat"), 545),
+    (Name::new("preadv2"), 546),
+    (Name::new("pwritev2"), 547),
 ];
 
 /// System calls of x86_64 that x32 does not have.
-const X86_64_ONLY: &[&str] = &[
-    "uselib",
-    "_sysctl",
-    "create_module",
-    "get_kernel_syms",
-    "query_module",
-    "nfsservctl",
-    "set_thread_area",
-    "get_thread_area",
-    "epoll_ctl_old",
-    "epoll_wait_old",
-    "vserver",
-    "map_shadow_stack",
-    "uretprobe",
-    "uprobe",
+static X86_64_ONLY: &[Name<'_>] = &[
+    Name::new("uselib"),
+    Name::new("_sysctl"),
+    Name::new("create_module"),
+    Name::new("get_kernel_syms"),
+    Name::new("query_module"),
+    Name::new("nfsservctl"),
+    Name::new("set_thread_area"),
+    Name::new("get_thread_area"),
+    Name::new("epoll_ctl_old"),
+    Name::new("epoll_wait_old"),
+    Name::new("vserver"),
+    Name::new("map_shadow_stack"),
+    Name::new("uretprobe"),
+    Name::new("uprobe"),
 ];
 
 /// The multiplexer of a system call, and the call's number there: `SYS_*` of linux/net.h for

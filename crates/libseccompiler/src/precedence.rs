@@ -3,7 +3,7 @@
 use crate::argument::Condition;
 
 /// What one system call number of one architecture gets from one rule.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Case {
     /// All must hold; none for a rule without arguments.
     pub conditions: Vec<Condition>,
@@ -15,10 +15,11 @@ pub(crate) struct Case {
 ///
 /// The order among cases with conditions is that of the kernel among several filters (seccomp(2)):
 /// the most restrictive action first.
-pub(crate) fn order(mut cases: Vec<Case>) -> Vec<Case> {
-    if let Some(unconditional) = cases.iter().find(|case| case.conditions.is_empty()) {
-        return vec![unconditional.clone()];
+pub(crate) fn order<'a>(cases: impl Iterator<Item = &'a Case> + Clone) -> Vec<&'a Case> {
+    if let Some(unconditional) = cases.clone().find(|case| case.conditions.is_empty()) {
+        return vec![unconditional];
     }
+    let mut cases: Vec<&Case> = cases.collect();
     cases.sort_by_key(|case| restriction(case.action));
     cases
 }

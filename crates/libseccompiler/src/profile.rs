@@ -205,12 +205,13 @@ impl Violations {
             match Architecture::from_spec(*named, native) {
                 Some(architecture) if architectures.contains(&architecture) => {}
                 Some(architecture) => architectures.push(architecture),
-                None => self.add(
+                None => self.0.push(Violation::new(
+                    Class::NotYet,
                     format!("/architectures/{at}"),
                     named,
                     "is an architecture whose system call numbers aril does not have",
-                    "leave it out",
-                ),
+                    "leave it out: its calls kill the thread then",
+                )),
             }
         }
         architectures

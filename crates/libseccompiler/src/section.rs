@@ -1,7 +1,5 @@
 //! What each architecture does with each of its system call numbers.
 
-use std::collections::BTreeMap;
-
 use crate::Architecture;
 use crate::argument::{self, Condition, Operator};
 use crate::graph::{ARCHITECTURE, Branches, Comparison, Graph, NodeId};
@@ -41,7 +39,6 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
     let foreign = graph.verdict(verdict::KILL_THREAD);
     let kill = |first| vec![Range { first, verdict: foreign }];
     let mut all = if covers(x86_64) { ranges(graph, profile, x86_64) } else { kill(0) };
-    let beyond = all.last().copied();
     all.retain(|range| range.first < X32_BIT);
     if covers(Architecture::X32) {
         let own = ranges(graph, profile, Architecture::X32);
@@ -50,7 +47,9 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
         all.extend(own.into_iter().filter(|range| range.first > X32_BIT));
     } else {
         all.extend(kill(X32_BIT));
-        all.extend(beyond.map(|range| Range { first: SKIPPED, ..range }));
+        // It has the bit of x32 and is none; nor is it newer than what the profile names.
+        let skipped = if covers(x86_64) { graph.verdict(profile.default) } else { foreign };
+        all.push(Range { first: SKIPPED, verdict: skipped });
     }
     search(graph, all)
 }
@@ -59,7 +58,8 @@ fn section(graph: &mut Graph, profile: &Profile<'_>, audit: u32) -> NodeId {
 /// names are the last range.
 fn ranges(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) -> Vec<Range> {
     let default = graph.verdict(profile.default);
-    let unnamed = match newest(profile, architecture) {
+    let resolved = resolve(profile, architecture);
+    let unnamed = match newest(&resolved, architecture) {
         Some(newest) if !profile.is_permissive => {
             let beyond = graph.verdict(verdict::ERRNO | architecture.enosys());
             Unnamed { default, end: newest + 1, beyond }
@@ -68,9 +68,12 @@ fn ranges(graph: &mut Graph, profile: &Profile<'_>, architecture: Architecture) 
     };
     let mut ranges = Vec::new();
     let mut next = 0;
-    for (number, cases) in cases(profile, architecture) {
+    let cases = cases(profile, &resolved, architecture);
+    for of_number in cases.chunk_by(|(one, _), (other, _)| one == other) {
+        let number = of_number[0].0;
         ranges.extend(unnamed.ranges(next..number));
-        let verdict = decision(graph, architecture, cases, default);
+        let of_number = of_number.iter().map(|(_, case)| case);
+        let verdict = decision(graph, architecture, of_number, default);
         ranges.push(Range { first: number, verdict });
         next = number + 1;
     }
@@ -97,22 +100,40 @@ impl Unnamed {
     }
 }
 
+/// A name where the profile has it, and its number if the architecture has one.
+struct Resolved<'a> {
+    rule: &'a Rule<'a>,
+    name: Name<'a>,
+    number: Option<u32>,
+}
+
+/// Each name of each rule, in the profile's order.
+fn resolve<'a>(profile: &'a Profile<'a>, architecture: Architecture) -> Vec<Resolved<'a>> {
+    let resolve = |rule: &'a Rule<'a>| {
+        rule.names.iter().map(move |name| {
+            let number = names::number(architecture, *name);
+            Resolved { rule, name: *name, number }
+        })
+    };
+    profile.rules.iter().flat_map(resolve).collect()
+}
+
 /// The largest number that the profile names, whatever its rules do. Calls that have a multiplexer
 /// are older than their own numbers, and do not count.
-fn newest(profile: &Profile<'_>, architecture: Architecture) -> Option<u32> {
+fn newest(resolved: &[Resolved<'_>], architecture: Architecture) -> Option<u32> {
     let multiplexes = architecture.multiplexers().is_some();
-    let names = profile.rules.iter().flat_map(|rule| &rule.names);
-    names
-        .filter(|name| !(multiplexes && names::multiplexed(name.text).is_some()))
-        .filter_map(|name| names::number(architecture, *name))
+    resolved
+        .iter()
+        .filter(|one| !(multiplexes && names::multiplexed(one.name.text).is_some()))
+        .filter_map(|one| one.number)
         .max()
 }
 
 /// The decision for one number: the first case that holds, or else the default.
-fn decision(
+fn decision<'a>(
     graph: &mut Graph,
     architecture: Architecture,
-    cases: Vec<Case>,
+    cases: impl Iterator<Item = &'a Case> + Clone,
     default: NodeId,
 ) -> NodeId {
     precedence::order(cases).into_iter().rev().fold(default, |no, case| {
@@ -121,20 +142,25 @@ fn decision(
     })
 }
 
-/// All cases of all numbers, each in the profile's order.
-fn cases(profile: &Profile<'_>, architecture: Architecture) -> BTreeMap<u32, Vec<Case>> {
-    let mut cases: BTreeMap<u32, Vec<Case>> = BTreeMap::new();
+/// All cases of all numbers in their order, those of one number in the profile's.
+fn cases(
+    profile: &Profile<'_>,
+    resolved: &[Resolved<'_>],
+    architecture: Architecture,
+) -> Vec<(u32, Case)> {
+    let mut cases = Vec::with_capacity(resolved.len());
     // A rule that does what is done anyway says nothing.
-    for rule in profile.rules.iter().filter(|rule| rule.action != profile.default) {
-        for name in &rule.names {
-            if let Some(number) = names::number(architecture, *name) {
-                cases.entry(number).or_default().extend(cases_of(rule, architecture));
-            }
-            if let Some((number, more)) = multiplexed(rule, *name, architecture) {
-                cases.entry(number).or_default().extend(more);
-            }
+    for Resolved { rule, name, number } in
+        resolved.iter().filter(|one| one.rule.action != profile.default)
+    {
+        if let Some(number) = *number {
+            cases.extend(cases_of(rule, architecture).map(|case| (number, case)));
+        }
+        if let Some((number, more)) = multiplexed(rule, *name, architecture) {
+            cases.extend(more.map(|case| (number, case)));
         }
     }
+    cases.sort_by_key(|(number, _)| *number);
     cases
 }
 

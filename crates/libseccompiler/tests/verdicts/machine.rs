@@ -2,7 +2,7 @@
 
 use libseccompiler::Architecture;
 
-use crate::interpreter::{Instruction, execute};
+use crate::interpreter::{Instruction, execute, trace};
 
 /// An architecture as the test knows it, without the help of the code under test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,4 +76,10 @@ impl Call {
 /// The return value for a call.
 pub(crate) fn run(program: &[Instruction], call: &Call, little_endian: bool) -> u32 {
     execute(program, call.words(little_endian))
+}
+
+/// How many instructions a call goes through: for the bench.
+#[allow(dead_code)]
+pub(crate) fn depth(program: &[Instruction], call: &Call, little_endian: bool) -> usize {
+    trace(program, call.words(little_endian)).1
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use crate::comparison::enosys;
 use crate::machine::{Call, Machine, X32, X32_BIT, X86_64};
-use crate::{enosys, is_permissive, list, text, verdict_of};
+use crate::profile::{is_permissive, list, text, verdict_of};
 
 const KILL_THREAD: u32 = 0;
 
@@ -53,7 +54,9 @@ impl<'a> Model<'a> {
             };
             order.iter().position(is)
         };
-        let beyond = rules.newest.is_some_and(|newest| call.number > newest);
+        // What a tracer skips is no x32 call and no new one.
+        let is_skipped = **machine == X86_64 && call.number == u32::MAX;
+        let beyond = rules.newest.is_some_and(|newest| call.number > newest) && !is_skipped;
         match holding.min_by_key(rank) {
             Some(verdict) => verdict,
             None if beyond && !is_permissive(self.profile) => enosys(machine),

@@ -1,18 +1,39 @@
 /* The oracle: libseccomp, asked in lines on standard input, answering each with one line.
  *
  *   resolve ARCH NAME          the system call's number, negative if there is none
- *   init ACTION                a new filter with this default action (hexadecimal)
+ *   init ACTION SEARCH         a new filter with this default action (hexadecimal), which searches
+ *                              linearly (1) or in a tree (2)
  *   arch NAME                  ... that covers this architecture (not the machine's own)
  *   rule ACTION NAME N { INDEX OPERATOR A B }...
  *   export                     the program in hexadecimal
+ *   time ROUNDS                the same filter again, from nothing to the program: nanoseconds each
  */
 #include <seccomp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#define MOST_RULES 8192
+
+struct rule {
+	uint32_t action;
+	char name[40];
+	unsigned int count;
+	struct scmp_arg_cmp conditions[6];
+};
+
+/* What was said since `init`. */
+static struct {
+	uint32_t action;
+	uint32_t search;
+	uint32_t architectures[16];
+	int architecture_count;
+	struct rule rules[MOST_RULES];
+	int rule_count;
+} said;
 static scmp_filter_ctx filter;
 static int own_removed;
 
@@ -28,18 +49,17 @@ static void resolve(void)
 	printf("%d\n", seccomp_syscall_resolve_name_arch(architecture(arch), name));
 }
 
-static void init(void)
+static int make(uint32_t action, uint32_t search)
 {
 	if (filter)
 		seccomp_release(filter);
-	filter = seccomp_init(strtoul(strtok(NULL, " \n"), NULL, 16));
+	filter = seccomp_init(action);
 	own_removed = 0;
-	puts(filter ? "0" : "no filter");
+	return filter ? seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, search) : -1;
 }
 
-static void add_architecture(void)
+static int cover(uint32_t token)
 {
-	uint32_t token = architecture(strtok(NULL, " \n"));
 	int result = 0;
 
 	if (!own_removed && token != seccomp_arch_native())
@@ -47,25 +67,53 @@ static void add_architecture(void)
 	own_removed = 1;
 	if (!result && seccomp_arch_exist(filter, token))
 		result = seccomp_arch_add(filter, token);
-	printf("%d\n", result);
+	return result;
+}
+
+static int add(const struct rule *rule)
+{
+	int number = seccomp_syscall_resolve_name(rule->name);
+
+	if (number == __NR_SCMP_ERROR)
+		return number;
+	return seccomp_rule_add_array(filter, rule->action, number, rule->count, rule->conditions);
+}
+
+static void init(void)
+{
+	said.action = strtoul(strtok(NULL, " \n"), NULL, 16);
+	said.search = atoi(strtok(NULL, " \n"));
+	said.architecture_count = said.rule_count = 0;
+	printf("%d\n", make(said.action, said.search));
+}
+
+static void add_architecture(void)
+{
+	uint32_t token = architecture(strtok(NULL, " \n"));
+
+	said.architectures[said.architecture_count++ % 16] = token;
+	printf("%d\n", cover(token));
 }
 
 static void add_rule(void)
 {
-	struct scmp_arg_cmp conditions[6];
-	uint32_t action = strtoul(strtok(NULL, " \n"), NULL, 16);
-	int number = seccomp_syscall_resolve_name(strtok(NULL, " \n"));
-	int count = atoi(strtok(NULL, " \n"));
+	struct rule *rule = &said.rules[said.rule_count];
 
-	for (int at = 0; at < count; at++) {
-		conditions[at].arg = atoi(strtok(NULL, " \n"));
-		conditions[at].op = atoi(strtok(NULL, " \n"));
-		conditions[at].datum_a = strtoull(strtok(NULL, " \n"), NULL, 16);
-		conditions[at].datum_b = strtoull(strtok(NULL, " \n"), NULL, 16);
+	if (said.rule_count == MOST_RULES) {
+		puts("too many");
+		return;
 	}
-	printf("%d\n", number == __NR_SCMP_ERROR
-			       ? number
-			       : seccomp_rule_add_array(filter, action, number, count, conditions));
+	rule->action = strtoul(strtok(NULL, " \n"), NULL, 16);
+	snprintf(rule->name, sizeof(rule->name), "%s", strtok(NULL, " \n"));
+	rule->count = atoi(strtok(NULL, " \n"));
+	for (unsigned int at = 0; at < rule->count && at < 6; at++) {
+		rule->conditions[at].arg = atoi(strtok(NULL, " \n"));
+		rule->conditions[at].op = atoi(strtok(NULL, " \n"));
+		rule->conditions[at].datum_a = strtoull(strtok(NULL, " \n"), NULL, 16);
+		rule->conditions[at].datum_b = strtoull(strtok(NULL, " \n"), NULL, 16);
+	}
+	said.rule_count++;
+	printf("%d\n", add(rule));
 }
 
 static void export(void)
@@ -79,6 +127,32 @@ static void export(void)
 	while ((byte = fgetc(file)) != EOF)
 		printf("%02x", byte);
 	putchar('\n');
+	fclose(file);
+}
+
+static long long now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static void time_rounds(void)
+{
+	FILE *file = fopen("/dev/null", "w");
+
+	for (int rounds = atoi(strtok(NULL, " \n")); rounds > 0; rounds--) {
+		long long before = now();
+
+		make(said.action, said.search);
+		for (int at = 0; at < said.architecture_count; at++)
+			cover(said.architectures[at]);
+		for (int at = 0; at < said.rule_count; at++)
+			add(&said.rules[at]);
+		seccomp_export_bpf(filter, fileno(file));
+		printf("%lld%s", now() - before, rounds > 1 ? " " : "\n");
+	}
 	fclose(file);
 }
 
@@ -99,6 +173,8 @@ int main(void)
 			add_rule();
 		else if (!strcmp(command, "export"))
 			export();
+		else if (!strcmp(command, "time"))
+			time_rounds();
 		else
 			puts("what?");
 		fflush(stdout);
