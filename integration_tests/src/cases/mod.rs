@@ -49,6 +49,7 @@ mod process;
 mod propagation;
 mod removal;
 mod renames;
+mod resource_control;
 mod rootfs;
 mod rootless;
 mod seccomp;
@@ -114,6 +115,7 @@ pub(crate) fn all() -> Vec<Case> {
         propagation::CASES,
         removal::CASES,
         renames::CASES,
+        resource_control::CASES,
         rootfs::CASES,
         rootless::CASES,
         seccomp::CASES,

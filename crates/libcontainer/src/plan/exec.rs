@@ -7,7 +7,7 @@ use libnamespaces::{Kind, KindSet};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
 
 use super::linux::labels;
-use super::{Confinement, Planned, Process, Violations, process};
+use super::{Confinement, Planned, Process, ResourceGroup, Violations, process};
 use crate::host::Host;
 use crate::{Violation, request};
 
@@ -20,6 +20,8 @@ pub struct Joining {
     pub confinement: Confinement,
     /// Its cgroups: the container's, or below.
     pub cgroup: Location,
+    /// Its groups for resource control.
+    pub resource_group: Option<ResourceGroup>,
     /// The namespaces it joins.
     pub namespaces: KindSet,
     /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).

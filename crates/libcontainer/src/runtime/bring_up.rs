@@ -9,7 +9,7 @@ use super::pending::Pending;
 use super::prepare::Prepared;
 use super::ready::Ready;
 use super::serve::{self, Line, Making};
-use super::{cgroup, end, oom_score};
+use super::{cgroup, end, oom_score, resctrl};
 use crate::files::Files;
 use crate::init::{self, Init};
 use crate::plan::Plan;
@@ -127,6 +127,9 @@ fn apply<'a>(
     waits: Waits,
     signals: &'a Signals,
 ) -> anyhow::Result<Served<'a>> {
+    if let Some(rdt) = &plan.intel_rdt {
+        resctrl::make(rdt, pending.resource_groups())?;
+    }
     // The socket exists before init, which inherits it; nobody is let in before init says so.
     let start = match waits {
         Waits::ForStart => Some(start_socket::listen(pending.directory()?)?),
@@ -170,6 +173,9 @@ fn apply<'a>(
     pending.own_children(children);
     // Before init goes on, so that it holds from the first moment of the program.
     oom_score::adjust(plan.process.as_ref(), pid)?;
+    if let Some(rdt) = &plan.intel_rdt {
+        resctrl::enter(&rdt.group, pid)?;
+    }
     let master = serve::serve(events, &line, pending, Some(&mut making))?;
     pending.finish_maker()?;
     cgroup::limit_tightly(plan)?;

@@ -8,10 +8,10 @@ use libnamespaces::{Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::oom_score;
 use super::pending::Pending;
 use super::ready::Ready;
 use super::serve::{self, Line};
+use super::{oom_score, resctrl};
 use crate::error::{Details, Property};
 use crate::init::{self, Exec};
 use crate::plan::Joining;
@@ -102,7 +102,11 @@ fn get_ready<'a>(
     line: Line<'a>,
     request: &request::Exec,
 ) -> anyhow::Result<Ready<'a>> {
-    oom_score::adjust(Some(&plan.process), pending.child()?.pid)?;
+    let pid = pending.child()?.pid;
+    oom_score::adjust(Some(&plan.process), pid)?;
+    if let Some(group) = &plan.resource_group {
+        resctrl::enter(group, pid)?;
+    }
     let terminal = plan.process.terminal.map(|_| Event::Terminal);
     let events = terminal.into_iter().chain([Event::Ready]).collect();
     let master = serve::serve(events, &line, &mut pending, None)?;

@@ -7,6 +7,7 @@ mod classes;
 mod golden;
 #[cfg(test)]
 mod hosts;
+mod intel_rdt;
 #[cfg(test)]
 mod labels;
 #[cfg(test)]
