@@ -52,6 +52,7 @@ mod renames;
 mod resource_control;
 mod rootfs;
 mod rootless;
+mod scheduling;
 mod seccomp;
 mod selinux;
 mod slowed;
@@ -61,6 +62,7 @@ mod state;
 mod systemd;
 mod terminal;
 mod tmpfs;
+mod unified;
 mod update;
 
 /// What a test returns.
@@ -118,6 +120,7 @@ pub(crate) fn all() -> Vec<Case> {
         resource_control::CASES,
         rootfs::CASES,
         rootless::CASES,
+        scheduling::CASES,
         seccomp::CASES,
         selinux::CASES,
         slowed::CASES,
@@ -127,6 +130,7 @@ pub(crate) fn all() -> Vec<Case> {
         systemd::CASES,
         terminal::CASES,
         tmpfs::CASES,
+        unified::CASES,
         update::CASES,
     ]
     .concat()

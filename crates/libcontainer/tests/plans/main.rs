@@ -4,9 +4,12 @@
 #[cfg(test)]
 mod classes;
 #[cfg(test)]
+mod features;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
 mod intel_rdt;
 #[cfg(test)]
 mod labels;
