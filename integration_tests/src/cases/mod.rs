@@ -59,6 +59,7 @@ mod slowed;
 mod sources;
 mod start;
 mod state;
+mod sysctls;
 mod systemd;
 mod terminal;
 mod tmpfs;
@@ -127,6 +128,7 @@ pub(crate) fn all() -> Vec<Case> {
         sources::CASES,
         start::CASES,
         state::CASES,
+        sysctls::CASES,
         systemd::CASES,
         terminal::CASES,
         tmpfs::CASES,

@@ -2,6 +2,8 @@
 //! spec is ignored.
 
 #[cfg(test)]
+mod cgroup_owner;
+#[cfg(test)]
 mod classes;
 #[cfg(test)]
 mod features;
