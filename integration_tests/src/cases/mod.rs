@@ -34,6 +34,7 @@ mod keyrings;
 mod kill;
 mod labels;
 mod lifecycle;
+mod limits;
 mod log;
 mod mount_locks;
 mod mount_options;
@@ -103,6 +104,7 @@ pub(crate) fn all() -> Vec<Case> {
         keyrings::CASES,
         kill::CASES,
         lifecycle::CASES,
+        limits::CASES,
         log::CASES,
         mount_locks::CASES,
         mount_options::CASES,
