@@ -59,9 +59,10 @@ fn the_class() {
             "/sys/fs/resctrl/gold",
             false,
         ),
+        (json!({"closID": "/"}), ClassOfService::Present, "/sys/fs/resctrl", false),
         (
             json!({"closID": "/", "schemata": [schema]}),
-            ClassOfService::Present,
+            ClassOfService::MadeOrCompared,
             "/sys/fs/resctrl",
             false,
         ),

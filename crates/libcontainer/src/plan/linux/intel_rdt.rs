@@ -66,7 +66,6 @@ pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Option<IntelRdt
     let (schema, schemata) = (schema(rdt, found), schemata(rdt, found));
     let class = match class_name {
         None => ClassOfService::Made,
-        Some(DEFAULT) => ClassOfService::Present,
         Some(_) if schema.is_empty() && schemata.is_empty() => ClassOfService::Present,
         Some(_) => ClassOfService::MadeOrCompared,
     };
