@@ -7,6 +7,7 @@ check:
     cargo fmt --all --check
     cargo clippy --quiet --workspace --all-targets -- -D warnings
     hack/check-architecture
+    hack/check-spec-conformance
     cargo test --quiet --workspace
 
 # Everything, as CI does, with the containers in each cgroup view.

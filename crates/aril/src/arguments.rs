@@ -130,8 +130,8 @@ pub(crate) struct Create {
 pub(crate) struct Kill {
     /// The container's id.
     pub id: String,
-    /// The signal, by name or number.
-    #[arg(default_value = "SIGTERM", allow_hyphen_values = true)]
+    /// The signal, by name or number; else the one that the image says, else SIGTERM.
+    #[arg(default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     pub signal: String,
     /// Send it to all processes of the container.
     #[arg(long, short)]

@@ -185,6 +185,11 @@ impl Property {
     ) -> Self {
         Self { pointer: pointer.into(), text: text.into() }
     }
+
+    /// A failure that has no cause but this.
+    pub(crate) fn into_error(self) -> anyhow::Error {
+        anyhow::Error::msg("it cannot be as it is asked for").context(self)
+    }
 }
 
 impl fmt::Display for Property {

@@ -1,10 +1,10 @@
 //! What this machine is: the only module that asks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use caps::{CapSet, CapsHashSet};
-use libcgroups::{Layout, Location};
+use libcgroups::{Layout, Location, MountLine};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 
@@ -34,6 +34,8 @@ pub struct Host {
     pub cgroups: Layout,
     /// The runtime's permitted capabilities: bit n is capability n (capabilities(7)).
     pub permitted: u64,
+    /// Where the filesystem for resource control is mounted; looked for where it is needed.
+    pub resctrl: Option<PathBuf>,
     /// The security modules by whose labels a program can be confined.
     pub security_modules: SecurityModules,
 }
@@ -69,6 +71,7 @@ impl Host {
             in_user_namespace: in_user_namespace()?,
             cgroups: probe_cgroups()?,
             permitted: bits(&permitted),
+            resctrl: None,
             security_modules: SecurityModules::default(),
         })
     }
@@ -97,6 +100,15 @@ impl Host {
         Self { security_modules: if asks { SecurityModules::probe() } else { known }, ..self }
     }
 
+    /// The same, and where resctrl is mounted, where it is asked for. In a table that cannot be read it is nowhere.
+    #[must_use]
+    pub fn asked_for_resctrl(self, asks: bool) -> Self {
+        let table =
+            if asks { read("/proc/self/mountinfo").unwrap_or_default() } else { Vec::new() };
+        let mounts = MountLine::parse_all(&table).unwrap_or_default();
+        Self { resctrl: resctrl_in(&mounts), ..self }
+    }
+
     /// The same, with those cgroup hierarchies alone in which the cgroup at `location` can be made.
     #[must_use]
     pub(crate) fn that_can_make(self, location: &Location) -> Self {
@@ -108,6 +120,12 @@ impl Host {
     pub(crate) fn capabilities(&self, own_user_namespace: bool) -> u64 {
         if own_user_namespace { bits(&caps::all()) } else { self.permitted }
     }
+}
+
+/// The last one counts, which may be on top of another.
+fn resctrl_in(mounts: &[MountLine<'_>]) -> Option<PathBuf> {
+    let mount = mounts.iter().rev().find(|mount| mount.fstype == "resctrl")?;
+    Some(mount.mount_point.clone())
 }
 
 fn bits(set: &CapsHashSet) -> u64 {
@@ -149,7 +167,11 @@ fn read(path: &str) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::Host;
+    use std::path::Path;
+
+    use libcgroups::MountLine;
+
+    use super::{Host, resctrl_in};
 
     #[test]
     fn this_machine_can_be_asked() {
@@ -157,5 +179,14 @@ mod tests {
         assert_eq!(host.euid, rustix::process::geteuid().as_raw());
         assert_eq!(host.capabilities(false), host.permitted);
         assert!(host.capabilities(true) & 1 != 0);
+    }
+
+    #[test]
+    fn resctrl_is_where_it_is_mounted() {
+        let table = b"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            30 20 0:30 / /sys/fs/resctrl rw,relatime - resctrl resctrl rw\n";
+        let mounts = MountLine::parse_all(table).unwrap();
+        assert_eq!(resctrl_in(&mounts).as_deref(), Some(Path::new("/sys/fs/resctrl")));
+        assert_eq!(resctrl_in(&mounts[..1]), None);
     }
 }

@@ -11,7 +11,7 @@ use super::{Test, cases, same};
 use crate::container::Container;
 
 cases!("capabilities":
-    sets, ambient, ambient_ones_of_the_caller, while_waiting, none, unknown_is_a_warning, program_by_capability,
+    sets, ambient, ambient_ones_of_the_caller, while_waiting, none, unknown_is_a_warning, names_are_exact, program_by_capability,
 );
 
 /// The five sets, in the order of /proc/PID/status.
@@ -87,6 +87,24 @@ fn none(container: &mut Container) -> Test {
         container.set("/process/capabilities", none);
         same!(capabilities(container)?, [0; 5]);
     }
+    Ok(())
+}
+
+/// Names are those of capabilities(7), and no others: what grants one here grants none elsewhere.
+fn names_are_exact(container: &mut Container) -> Test {
+    let names =
+        json!(["CAP_KILL", "cap_chown", "CHOWN", "Cap_Chown", "CAP_CAP_CHOWN", " CAP_CHOWN"]);
+    container.set("/process/capabilities/bounding", names);
+    same!(capabilities(container)?[3], KILL);
+    container.set("/process/args", json!(["sleep", "100"]));
+    container.create()?.success()?;
+    container.verb("start")?.success()?;
+    let status = ["grep", "CapBnd", "/proc/self/status"];
+    let output =
+        container.exec_with(&["--cap", "chown", "--cap", "CAP_CHOWN"], &status)?.success()?;
+    same!(output.words()[1], format!("{:016x}", KILL | CHOWN));
+    let output = container.exec_with(&["--cap", "chown", "--cap", "CHOWN"], &status)?.success()?;
+    same!(output.words()[1], format!("{KILL:016x}"));
     Ok(())
 }
 

@@ -21,6 +21,7 @@ cases!("cgroup_trees":
     a_deep_tree_of_a_stopped_one, a_deep_tree_of_a_running_one, a_wide_tree,
     init_frozen_below_is_killed, init_frozen_below_is_deleted, what_stays_is_named,
     exec_where_init_is_now, owned_by_root_of_the_user_namespace, owned_by_the_user, not_owned_where_it_is_read_only,
+    not_owned_where_it_is_mounted_elsewhere,
 );
 
 /// The directory of the container's cgroup inside, in the hierarchy that can freeze.
@@ -204,5 +205,20 @@ fn owned_by_the_user(container: &mut Container) -> Test {
 fn not_owned_where_it_is_read_only(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
     same!(owners(container, &["ro"])?, [0; 4]);
+    Ok(())
+}
+
+/// The specification's condition is a mount with this source and this destination.
+fn not_owned_where_it_is_mounted_elsewhere(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    if layout()? != Layout::V2 {
+        return Err(Skip("only a v2 cgroup is given to anybody".to_owned()).into());
+    }
+    config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    container.mount(json!({ "destination": "/mnt", "type": "cgroup", "source": "cgroup" }));
+    container.start_script("mkdir /mnt/below; sleep 100")?;
+    let directory = outside(container)?;
+    same!(fs::metadata(directory.join("cgroup.procs"))?.uid(), 0);
+    ensure!(!directory.join("below").exists(), "it can be written to");
     Ok(())
 }

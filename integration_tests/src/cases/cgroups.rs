@@ -54,7 +54,7 @@ pub(super) fn read(container: &Container, names: &[&str]) -> anyhow::Result<Stri
 }
 
 /// Whether the hierarchies of this view have `controller`.
-fn has(controller: &str) -> bool {
+pub(super) fn has(controller: &str) -> bool {
     let v1 = Path::new(CGROUPS).join(controller).exists();
     let v2 = ["cgroup.controllers", "unified/cgroup.controllers"].iter().any(|file| {
         let list = fs::read_to_string(Path::new(CGROUPS).join(file)).unwrap_or_default();
@@ -96,7 +96,7 @@ fn at_path(container: &mut Container, path: &str) -> Test {
 }
 
 /// What is above the container's cgroup is left to whoever chose the path.
-fn remove_parents(name: &str) {
+pub(super) fn remove_parents(name: &str) {
     cgroups(name).iter().for_each(|path| remove_cgroup(path));
 }
 

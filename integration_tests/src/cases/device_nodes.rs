@@ -15,7 +15,7 @@ use crate::container::Container;
 cases!("device_nodes":
     below_a_later_mount, on_a_bind_mount_that_is_covered, on_a_bind_mount_that_covers,
     replaced_by_a_file, replaced_by_way_of_a_link, remounted, links_without_a_devpts,
-    the_hosts_own_by_way_of_a_link, special_bits_of_a_mode, a_missing_null_device_is_named,
+    links_without_a_procfs, the_hosts_own_by_way_of_a_link, special_bits_of_a_mode, a_missing_null_device_is_named,
 );
 
 const LIST: &str = "cd /dev; stat -c '%n %t:%T' null zero full random urandom tty; readlink ptmx";
@@ -96,6 +96,18 @@ fn links_without_a_devpts(container: &mut Container) -> Test {
         mounts.retain(|mount| mount["destination"] != "/dev/pts");
     }
     same!(container.run_script(LIST)?.success()?.lines(), ALL);
+    Ok(())
+}
+
+/// Only what leads somewhere is there; /dev/ptmx is in any case.
+fn links_without_a_procfs(container: &mut Container) -> Test {
+    config::remove_mounts(&mut container.config, |path| path == "/proc");
+    for paths in ["/linux/maskedPaths", "/linux/readonlyPaths"] {
+        container.set(paths, json!([]));
+    }
+    let script =
+        "cd /dev; for name in fd stdin stdout stderr core ptmx; do readlink $name; done; true";
+    same!(container.run_script(script)?.success()?.lines(), ["pts/ptmx"]);
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use serde_json::json;
+
 use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::config;
@@ -10,7 +12,7 @@ use crate::container::Container;
 
 cases!("kill":
     created, stopped, all, all_short, all_of_a_shared_pid_namespace, in_a_shared_pid_namespace,
-    in_a_joined_pid_namespace, what_has_outlived_init,
+    in_a_joined_pid_namespace, what_has_outlived_init, the_images_signal, no_signal_of_the_image,
 );
 
 fn created(container: &mut Container) -> Test {
@@ -25,6 +27,38 @@ fn stopped(container: &mut Container) -> Test {
     container.start_script("true")?;
     container.wait_for("stopped")?;
     container.verb("kill")?.fails(1, &["container not running"])
+}
+
+/// The annotation that comes from an image counts where nobody names a signal.
+fn the_images_signal(container: &mut Container) -> Test {
+    let annotation = "org.opencontainers.image.stopSignal";
+    container.set("/root/readonly", json!(false));
+    for (signal, flags, expected) in
+        [("SIGUSR1", &[][..], "USR1"), ("12", &[], "USR2"), ("USR1", &["TERM"], "TERM")]
+    {
+        container.set("/annotations", json!({ annotation: signal }));
+        fs::write(container.rootfs().join("got"), "")?;
+        container.start_script(
+            "for name in USR1 USR2 TERM; do trap \"echo $name > /got; exit\" $name; done
+             echo x > /ready; while :; do sleep 0.02; done",
+        )?;
+        container.wait_for_file("rootfs/ready")?;
+        container.runtime(&[&["kill", &container.id], flags].concat())?.success()?;
+        container.wait_for("stopped")?;
+        same!(fs::read_to_string(container.rootfs().join("got"))?.trim(), expected);
+        container.verb("delete")?.success()?;
+        fs::remove_file(container.rootfs().join("ready"))?;
+    }
+    Ok(())
+}
+
+fn no_signal_of_the_image(container: &mut Container) -> Test {
+    container.set("/annotations", json!({ "org.opencontainers.image.stopSignal": "SIGMOON" }));
+    container.start_idle()?;
+    container.verb("kill")?.fails(1, &["stopSignal", "unknown signal \"SIGMOON\""])?;
+    same!(container.state()?["status"], "running");
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")
 }
 
 fn all(container: &mut Container) -> Test {

@@ -34,6 +34,7 @@ mod keyrings;
 mod kill;
 mod labels;
 mod lifecycle;
+mod limits;
 mod log;
 mod mount_locks;
 mod mount_options;
@@ -50,8 +51,10 @@ mod process;
 mod propagation;
 mod removal;
 mod renames;
+mod resource_control;
 mod rootfs;
 mod rootless;
+mod scheduling;
 mod seccomp;
 mod seccomp_notify;
 mod selinux;
@@ -59,9 +62,11 @@ mod slowed;
 mod sources;
 mod start;
 mod state;
+mod sysctls;
 mod systemd;
 mod terminal;
 mod tmpfs;
+mod unified;
 mod update;
 
 /// What a test returns.
@@ -101,6 +106,7 @@ pub(crate) fn all() -> Vec<Case> {
         keyrings::CASES,
         kill::CASES,
         lifecycle::CASES,
+        limits::CASES,
         log::CASES,
         mount_locks::CASES,
         mount_options::CASES,
@@ -117,8 +123,10 @@ pub(crate) fn all() -> Vec<Case> {
         propagation::CASES,
         removal::CASES,
         renames::CASES,
+        resource_control::CASES,
         rootfs::CASES,
         rootless::CASES,
+        scheduling::CASES,
         seccomp::CASES,
         seccomp_notify::CASES,
         selinux::CASES,
@@ -126,9 +134,11 @@ pub(crate) fn all() -> Vec<Case> {
         sources::CASES,
         start::CASES,
         state::CASES,
+        sysctls::CASES,
         systemd::CASES,
         terminal::CASES,
         tmpfs::CASES,
+        unified::CASES,
         update::CASES,
     ]
     .concat()

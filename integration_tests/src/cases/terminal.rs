@@ -293,7 +293,8 @@ fn console_size(container: &mut Container) -> Test {
 
 fn console_size_without_terminal(container: &mut Container) -> Test {
     container.set("/process/consoleSize", json!({ "height": 21, "width": 63 }));
-    container.run()?.success()?;
+    let script = "for number in 0 1 2; do test -t $number && echo a terminal; done; echo end";
+    same!(container.run_script(script)?.success()?.lines(), ["end"]);
     Ok(())
 }
 

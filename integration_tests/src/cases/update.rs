@@ -238,6 +238,8 @@ fn huge_pages(container: &mut Container) -> Test {
     let limit = json!([{ "pageSize": "2MB", "limit": 4194304 }]);
     update_to(container, json!({ "hugepageLimits": limit }))?.success()?;
     same!(read(container, &["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"])?, "4194304");
+    let reservations = ["hugetlb.2MB.rsvd.limit_in_bytes", "hugetlb.2MB.rsvd.max"];
+    same!(read(container, &reservations)?, "4194304");
     let limits =
         json!([{ "pageSize": "2MB", "limit": 2097152 }, { "pageSize": "7MB", "limit": 1 }]);
     update_to(container, json!({ "hugepageLimits": limits }))?.fails(1, &["hugepageLimits/1"])?;

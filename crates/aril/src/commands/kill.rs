@@ -1,6 +1,6 @@
 //! `kill`.
 
-use anyhow::bail;
+use anyhow::Context as _;
 use libcontainer::Context;
 use nix::sys::signal::Signal;
 
@@ -17,12 +17,28 @@ const ALIASES: [(&str, Signal); 4] = [
 const FIRST_REAL_TIME: i32 = 34;
 const LAST_REAL_TIME: i32 = 64;
 
+/// The annotation that a container has of its image's signal (image-spec, conversion.md, "Annotation Fields").
+const OF_THE_IMAGE: &str = "org.opencontainers.image.stopSignal";
+
 /// Sends the signal.
 pub(crate) fn run(context: &Context, kill: &Kill) -> anyhow::Result<()> {
     // An empty signal is the default, as runc takes it.
-    let name = if kill.signal.is_empty() { "SIGTERM" } else { &kill.signal };
-    let Some(signal) = number(name) else { bail!("unknown signal {:?}", kill.signal) };
+    let signal = if kill.signal.is_empty() {
+        default_signal(context, &kill.id)?
+    } else {
+        number(&kill.signal).with_context(|| format!("unknown signal {:?}", kill.signal))?
+    };
     Ok(libcontainer::kill(context, &kill.id, signal, kill.all)?)
+}
+
+/// What the image says, or SIGTERM.
+fn default_signal(context: &Context, id: &str) -> anyhow::Result<i32> {
+    let annotations = libcontainer::state(context, id)?.annotations;
+    let Some(name) = annotations.get(OF_THE_IMAGE).filter(|name| !name.is_empty()) else {
+        return Ok(Signal::SIGTERM as i32);
+    };
+    number(name)
+        .with_context(|| format!("annotation {OF_THE_IMAGE}: unknown signal {name:?}; name one"))
 }
 
 /// The number of a signal: itself, or a name in any case, with or without SIG, or RTMIN+n and

@@ -261,4 +261,67 @@ mod tests {
                 .map(|one| one.as_str()),
         );
     }
+
+    #[test]
+    fn the_rest_of_cpu_on_both() {
+        let json = r#"{"cpu":{"quota":50000,"period":100000,"burst":7000,"idle":1}}"#;
+        let legacy = [
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "50000"),
+            ("cpu.cfs_burst_us", "7000"),
+            ("cpu.idle", "1"),
+        ];
+        check(json, false, &legacy);
+        let unified = [("cpu.max", "50000 100000"), ("cpu.max.burst", "7000"), ("cpu.idle", "1")];
+        check(json, true, &unified);
+        let json = r#"{"cpu":{"realtimeRuntime":5,"realtimePeriod":6}}"#;
+        check(json, false, &[("cpu.rt_period_us", "6"), ("cpu.rt_runtime_us", "5")]);
+        let pointers =
+            ["/linux/resources/cpu/realtimeRuntime", "/linux/resources/cpu/realtimePeriod"];
+        refused(json, true, &pointers);
+    }
+
+    #[test]
+    fn every_rate_on_both() {
+        let device = r#"[{"major":8,"minor":0,"rate":9}]"#;
+        for (property, file, key) in [
+            ("throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps"),
+            ("throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps"),
+            ("throttleReadIOPSDevice", "blkio.throttle.read_iops_device", "riops"),
+            ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device", "wiops"),
+        ] {
+            let json = format!(r#"{{"blockIO":{{"{property}":{device}}}}}"#);
+            check(&json, false, &[(file, "8:0 9")]);
+            check(&json, true, &[("io.max", &format!("8:0 {key}=9"))]);
+        }
+        let json = r#"{"blockIO":{"leafWeight":20,"weightDevice":[{"major":8,"minor":0,"leafWeight":30}]}}"#;
+        check(json, false, &[("blkio.leaf_weight", "20"), ("blkio.leaf_weight_device", "8:0 30")]);
+    }
+
+    #[test]
+    fn network_is_for_two_controllers_of_v1() {
+        let mounts = "1 0 0:1 / /c/n rw - cgroup c rw,net_cls,net_prio";
+        let layout = Layout::parse(mounts, "").unwrap();
+        let json = r#"{"network":{"classID":1048577,"priorities":[
+            {"name":"eth0","priority":500},{"name":"eth1","priority":7}]}}"#;
+        let resources: LinuxResources = serde_json::from_str(json).unwrap();
+        let limits = plan_limits(&resources, &layout).unwrap();
+        let writes: Vec<_> = limits
+            .writes()
+            .iter()
+            .map(|write| (write.file.as_str(), write.value.as_str()))
+            .collect();
+        let expected = [
+            ("net_cls.classid", "1048577"),
+            ("net_prio.ifpriomap", "eth0 500"),
+            ("net_prio.ifpriomap", "eth1 7"),
+        ];
+        assert_eq!(writes, expected);
+        let pointers = [
+            "/linux/resources/network/classID",
+            "/linux/resources/network/priorities/0",
+            "/linux/resources/network/priorities/1",
+        ];
+        refused(json, true, &pointers);
+    }
 }

@@ -118,3 +118,46 @@ fn unified(resources: &LinuxResources, table: &mut Table<'_>) {
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::layout::Layout;
+    use crate::limits::Hierarchy;
+    use crate::plan_limits;
+
+    /// What is written for `rdma`, with the hierarchy, or the pointers of what is wrong.
+    fn written(rdma: &str, mounts: &str) -> Result<Vec<(Hierarchy, String, String)>, Vec<String>> {
+        let resources = serde_json::from_str(&format!(r#"{{"rdma":{rdma}}}"#)).unwrap();
+        let layout = Layout::parse(mounts, "").unwrap();
+        match plan_limits(&resources, &layout) {
+            Ok(limits) => Ok(limits
+                .writes()
+                .iter()
+                .map(|write| (write.hierarchy, write.file.clone(), write.value.clone()))
+                .collect()),
+            Err(violations) => Err(violations.into_iter().map(|one| one.pointer).collect()),
+        }
+    }
+
+    const UNIFIED: &str = "9 0 0:9 / /c rw - cgroup2 c rw";
+    const LEGACY: &str = "9 0 0:9 / /c/rdma rw - cgroup c rw,rdma";
+
+    #[test]
+    fn rdma_needs_a_number() {
+        let wrong = written(r#"{"mlx5_1":{"hcaObjects":7},"a/b":{}}"#, UNIFIED);
+        assert_eq!(wrong.unwrap_err(), ["/linux/resources/rdma/a~1b"]);
+    }
+
+    #[test]
+    fn rdma_is_written_line_by_line_in_both() {
+        let given = r#"{"rxe3":{"hcaObjects":7},"mlx5_1":{"hcaHandles":3,"hcaObjects":0}}"#;
+        for (mounts, hierarchy) in
+            [(UNIFIED, Hierarchy::Unified), (LEGACY, Hierarchy::Legacy("rdma"))]
+        {
+            let expected = ["mlx5_1 hca_handle=3 hca_object=0", "rxe3 hca_object=7"];
+            let expected =
+                expected.map(|value| (hierarchy, "rdma.max".to_owned(), value.to_owned()));
+            assert_eq!(written(given, mounts).unwrap(), expected);
+        }
+    }
+}

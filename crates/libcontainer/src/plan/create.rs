@@ -8,7 +8,8 @@ use oci_spec::runtime::{Linux, Spec};
 
 use super::filesystem::{devices, mounts, rootfs};
 use super::linux::{
-    cgroups, labels, memory_policy, namespaces, net_devices, personality, seccomp, sysctl, uts,
+    cgroups, intel_rdt, labels, memory_policy, namespaces, net_devices, personality, seccomp,
+    sysctl, uts,
 };
 use super::rules::{rootless, unsupported, version};
 use super::{Confinement, Given, Plan, Planned, Process, Violations, hooks, process};
@@ -35,7 +36,7 @@ pub fn create(
 fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     let Given { spec, linux, host, request, bundle } = *given;
     version::check(spec.version(), found);
-    unsupported::refuse(spec, linux, found);
+    unsupported::refuse(spec, found);
     let mut namespaces = namespaces::plan(linux, found);
     namespaces::note_changes(spec, linux, &mut namespaces);
     let mount_label = labels::of_mounts(linux, host, found);
@@ -57,6 +58,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         tight_limits: limits.take_tight(),
         limits,
         unit_properties: cgroups::unit_properties(given, found),
+        intel_rdt: intel_rdt::plan(given, found),
         device_access: cgroups::device_access(given, found),
         rootfs: rootfs::plan(given, root, found),
         devices: devices::plan(linux, &mounts, found),

@@ -7,8 +7,9 @@ use libnamespaces::{Kind, KindSet};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
 
 use super::linux::labels;
-use super::{Confinement, Planned, Process, Violations, process};
+use super::{Confinement, Planned, Process, ResourceGroup, Violations, process};
 use crate::host::Host;
+use crate::spec::is_capability;
 use crate::{Violation, request};
 
 /// A process that joins a container.
@@ -20,6 +21,8 @@ pub struct Joining {
     pub confinement: Confinement,
     /// Its cgroups: the container's, or below.
     pub cgroup: Location,
+    /// Its groups for resource control.
+    pub resource_group: Option<ResourceGroup>,
     /// The namespaces it joins.
     pub namespaces: KindSet,
     /// How many file descriptors from 3 on the program keeps (`--preserve-fds`).
@@ -130,8 +133,8 @@ fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Vec<String> 
     let mut warnings = Vec::new();
     for name in names {
         match serde_json::from_value(serde_json::Value::String(name.clone())) {
-            Ok(capability) => drop(added.insert(capability)),
-            Err(_) => warnings.push(format!("--cap: left out {name}: it is no capability")),
+            Ok(capability) if is_capability(name) => drop(added.insert(capability)),
+            _ => warnings.push(format!("--cap: left out {name}: it is no capability")),
         }
     }
     if added.is_empty() {

@@ -31,10 +31,10 @@ pub use filesystem::{
 };
 pub(crate) use given::Given;
 pub use hooks::{HOOK_NAMES, Hook, Hooks};
-pub use linux::{Labels, Listener, MemoryPolicy, Sysctl};
+pub use linux::{ClassOfService, IntelRdt, Labels, Listener, MemoryPolicy, ResourceGroup, Sysctl};
 pub(crate) use linux::{
     MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, names_any as names_labels,
-    names_any_of_process as process_names_labels, reachable as reachable_cgroups,
+    names_any_of_process as process_names_labels, names_intel_rdt, reachable as reachable_cgroups,
 };
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
@@ -79,6 +79,8 @@ pub struct Plan {
     pub tight_limits: Limits,
     /// More properties of the cgroup's unit, where systemd manages it.
     pub unit_properties: Vec<Property>,
+    /// `linux.intelRdt`.
+    pub intel_rdt: Option<IntelRdt>,
     /// Which devices its processes may use.
     pub device_access: DeviceAccess,
     /// The root filesystem.

@@ -10,7 +10,7 @@ use super::pending::Pending;
 use super::prepare::Prepared;
 use super::ready::Ready;
 use super::serve::{self, Line, Making};
-use super::{cgroup, end};
+use super::{cgroup, end, resctrl};
 use crate::files::Files;
 use crate::init::{self, Init};
 use crate::plan::Plan;
@@ -140,6 +140,9 @@ fn apply<'a>(
     state: &mut State,
     Others { waits, signals, agent }: Others<'a>,
 ) -> anyhow::Result<Served<'a>> {
+    if let Some(rdt) = &plan.intel_rdt {
+        resctrl::make(rdt, pending.resource_groups())?;
+    }
     // The socket exists before init, which inherits it; nobody is let in before init says so.
     let start = match waits {
         Waits::ForStart => Some(start_socket::listen(pending.directory()?)?),
@@ -184,6 +187,9 @@ fn apply<'a>(
     if matches!(plan.spawn, Spawn::Direct { .. }) {
         // Before init goes on, so that it holds from the first moment of the program. A joiner does it itself.
         init::adjust_oom_score_of(plan.process.as_ref(), pid)?;
+    }
+    if let Some(rdt) = &plan.intel_rdt {
+        resctrl::enter(&rdt.group, pid)?;
     }
     let master = serve::serve(events, &line, pending, Some(&mut making), agent)?;
     pending.finish_maker()?;

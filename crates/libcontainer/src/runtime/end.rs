@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use libcgroups::Owner;
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::resctrl;
 use crate::hooks::{self, Setting};
 use crate::request::Context;
 use crate::state::{self, LockedDirectory, State, Status};
@@ -33,6 +34,12 @@ pub(crate) fn destroy(
     };
     if let Some(why) = left {
         warn(&format!("container {}: the cgroup of its path is left: {why}", state.id));
+    }
+    if let Some(group) = &state.resource_group
+        && !resctrl::remove(group)?
+    {
+        let shown = group.directory.display();
+        warn(&format!("container {}: {shown} is left: it is in use by others", state.id));
     }
     directory.remove()?;
     poststop(state, signals, warn);

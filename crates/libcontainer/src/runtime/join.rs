@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::agent::Agent;
 use super::pending::Pending;
 use super::ready::Ready;
+use super::resctrl;
 use super::serve::{self, Line};
 use crate::error::{Details, Property};
 use crate::init::{self, Exec};
@@ -108,6 +109,9 @@ fn get_ready<'a>(
     agent: Option<Agent<'_>>,
     request: &request::Exec,
 ) -> anyhow::Result<Ready<'a>> {
+    if let Some(group) = &plan.resource_group {
+        resctrl::enter(group, pending.child()?.pid)?;
+    }
     let terminal = plan.process.terminal.map(|_| Event::Terminal);
     let listener = agent.is_some().then_some(Event::Listener);
     let events = terminal.into_iter().chain(listener).chain([Event::Ready]).collect();

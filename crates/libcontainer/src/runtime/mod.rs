@@ -16,6 +16,7 @@ mod pid_file;
 pub(crate) mod prepare;
 mod ready;
 mod relay;
+mod resctrl;
 pub(crate) mod serve;
 
 pub(crate) use bring_up::{Waits, bring_up};

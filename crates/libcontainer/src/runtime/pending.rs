@@ -11,6 +11,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::end::DEATH;
 use super::pid_file;
+use super::resctrl::Made;
 use crate::state::LockedDirectory;
 use crate::wait;
 
@@ -29,6 +30,7 @@ pub(crate) struct Cgroup {
 pub(crate) struct Pending {
     directory: Option<LockedDirectory>,
     cgroup: Option<Cgroup>,
+    resource_groups: Made,
     child: Option<Child>,
     maker: Option<OwnedFd>,
     network_devices: Option<MovedDevices>,
@@ -41,6 +43,7 @@ impl Pending {
         Self {
             directory: Some(directory),
             cgroup: None,
+            resource_groups: Made::none(),
             child: None,
             maker: None,
             network_devices: None,
@@ -53,6 +56,7 @@ impl Pending {
         Self {
             directory: None,
             cgroup: None,
+            resource_groups: Made::none(),
             child: Some(child),
             maker: None,
             network_devices: None,
@@ -71,6 +75,11 @@ impl Pending {
     /// From now on also the cgroup.
     pub(crate) fn own_cgroup(&mut self, cgroup: Cgroup) {
         self.cgroup = Some(cgroup);
+    }
+
+    /// The groups for resource control, whatever is made of them from now on.
+    pub(crate) const fn resource_groups(&mut self) -> &mut Made {
+        &mut self.resource_groups
     }
 
     /// From now on also the processes.
@@ -137,6 +146,7 @@ impl Pending {
     pub(crate) fn keep_process(mut self) -> anyhow::Result<Child> {
         let child = self.child.take().context("there is no process")?;
         self.cgroup = None;
+        self.resource_groups = Made::none();
         if let Some(devices) = self.network_devices.take() {
             devices.keep();
         }
@@ -168,6 +178,7 @@ impl Drop for Pending {
             }
             parents.undo();
         }
+        std::mem::take(&mut self.resource_groups).undo();
         if let Some(path) = self.pid_file.take() {
             let _ = std::fs::remove_file(path);
         }

@@ -35,6 +35,7 @@ pub(crate) fn container(context: &Context, request: &request::Create) -> Result<
     let owner = host.euid;
     let (spec, planned) = loaded.plan(|spec| {
         let host = host.asked_for_labels(plan::names_labels(spec));
+        let host = host.asked_for_resctrl(plan::names_intel_rdt(spec));
         let host = plan::reachable_cgroups(spec, host, request);
         plan::create(spec, &host, request, &bundle)
     })?;
@@ -76,6 +77,7 @@ pub(crate) fn process(
     Ok(Joining {
         process,
         confinement: state.confinement()?.clone(),
+        resource_group: state.resource_group.clone(),
         cgroup: plan::cgroup_below(&state.cgroup, &request.cgroups)?,
         namespaces,
         preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),

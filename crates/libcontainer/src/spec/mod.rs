@@ -21,6 +21,7 @@ mod shape;
 
 pub use default::default_spec;
 pub(crate) use pointer::token;
+pub(crate) use repair::is_capability;
 
 /// A config, or as much of it as has the right types.
 #[derive(Debug)]
@@ -237,7 +238,8 @@ mod tests {
     #[test]
     fn an_unknown_capability_is_only_warned_about() {
         let config = json!({"process": {"cwd": "/", "user": {},
-            "capabilities": {"bounding": ["CAP_FLY", "CAP_KILL"], "ambient": ["CAP_KILL"]}}});
+            "capabilities": {"bounding": ["CAP_FLY", "CAP_KILL", "cap_chown", "CHOWN", "CAP_CAP_CHOWN"],
+            "ambient": ["CAP_KILL"]}}});
         let loaded = read(config).unwrap();
         let expected = "/process/capabilities/bounding: unknown capabilities";
         assert_eq!(loaded.warnings.len(), 1);

@@ -1,8 +1,6 @@
 //! A config that is not right as a whole: what is wrong is named and taken out, one property at a
 //! time, until the rest is.
 
-use oci_spec::runtime::Capability;
-use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -25,6 +23,12 @@ pub(super) struct Reader {
     warnings: Vec<String>,
     violations: Vec<Violation>,
     removed: Removed,
+}
+
+/// Whether capabilities(7) has this name. oci-spec would take it in any case, and without its prefix, which other
+/// runtimes leave out.
+pub(crate) fn is_capability(name: &str) -> bool {
+    name.parse::<caps::Capability>().is_ok()
 }
 
 impl Reader {
@@ -95,7 +99,7 @@ impl Reader {
         let (mut unknown, mut kept) = (Vec::new(), 0);
         names.retain(|name| {
             // What is no name at all is an error, which reading the set finds.
-            let keep = !name.is_string() || Capability::deserialize(name).is_ok();
+            let keep = name.as_str().is_none_or(is_capability);
             if keep {
                 kept += 1;
             } else {

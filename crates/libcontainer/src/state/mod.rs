@@ -9,7 +9,7 @@ use libcgroups::{Location, Mark};
 use libnamespaces::KindSet;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Confinement, Hooks, Plan};
+use crate::plan::{Confinement, Hooks, Plan, ResourceGroup};
 
 mod directory;
 mod document;
@@ -53,6 +53,9 @@ pub(crate) struct State {
     namespaces: Option<KindSet>,
     /// Read by [`State::confinement`].
     confinement: Option<Confinement>,
+    /// Its groups for resource control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<ResourceGroup>,
     /// `ociVersion` of the config.
     #[serde(default)]
     pub oci_version: String,
@@ -133,6 +136,7 @@ impl State {
             cgroup: plan.cgroup.clone(),
             namespaces: Some(plan.namespaces.kinds()),
             confinement: Some(plan.confinement.clone()),
+            resource_group: plan.intel_rdt.as_ref().map(|rdt| rdt.group.clone()),
             oci_version: plan.oci_version.clone(),
             bundle: plan.bundle.clone(),
             rootfs: plan.rootfs.path.clone(),

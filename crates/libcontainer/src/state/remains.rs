@@ -39,6 +39,7 @@ impl Remains {
             cgroup: cgroup.unwrap_or(Location::Nobody),
             namespaces: fields.take("namespaces"),
             confinement: fields.take("confinement"),
+            resource_group: fields.take("resourceGroup"),
             oci_version: fields.take("ociVersion").unwrap_or_default(),
             bundle: fields.take("bundle").unwrap_or_default(),
             rootfs: fields.take("rootfs").unwrap_or_default(),

@@ -30,12 +30,12 @@ pub fn features() -> Value {
             "seccomp": seccomp(),
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "memoryPolicy": {
                 "modes": MEMORY_POLICY_MODES.map(|mode| mode.to_string()),
                 "flags": MEMORY_POLICY_FLAGS.map(|flag| flag.to_string())
             },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true }
         },
         "annotations": { "org.aril.version": env!("CARGO_PKG_VERSION") },

@@ -31,10 +31,7 @@ fn the_class_says_who_can_do_something_about_it() {
     for (pointer, value) in specification {
         assert_eq!(class_of(pointer, value, &legacy()), Class::Specification, "{pointer}");
     }
-    let not_yet = [("/linux/intelRdt", json!({}))];
-    for (pointer, value) in not_yet {
-        assert_eq!(class_of(pointer, value, &legacy()), Class::NotYet, "{pointer}");
-    }
+    assert_eq!(class_of("/linux/intelRdt", json!({}), &legacy()), Class::Host);
     let swappiness = ("/linux/resources/memory", json!({"swappiness": 10}));
     assert_eq!(class_of(swappiness.0, swappiness.1, &unified()), Class::Host);
     let unified_file = ("/linux/resources/unified", json!({"memory.high": "1"}));

@@ -1,6 +1,6 @@
 //! Hosts built by hand, and planning on them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libcgroups::Layout;
 use libcontainer::host::{Host, SecurityModules};
@@ -29,6 +29,7 @@ pub(crate) fn legacy() -> Host {
         in_user_namespace: false,
         cgroups,
         permitted: (1 << 41) - 1,
+        resctrl: None,
         security_modules: SecurityModules::default(),
     }
 }
@@ -39,10 +40,11 @@ pub(crate) fn unified() -> Host {
     Host { cgroups: Layout::unified(Path::new("/sys/fs/cgroup"), own), ..legacy() }
 }
 
-/// Root, on a machine with cgroup v2 that confines by labels.
+/// Root, on a machine with cgroup v2 that confines by labels and has resctrl.
 pub(crate) fn labelling() -> Host {
     let security_modules = SecurityModules { apparmor: true, selinux: true };
-    Host { security_modules, ..unified() }
+    let resctrl = Some(PathBuf::from("/sys/fs/resctrl"));
+    Host { security_modules, resctrl, ..unified() }
 }
 
 /// A user, on a machine with cgroup v2.

@@ -2,11 +2,17 @@
 //! spec is ignored.
 
 #[cfg(test)]
+mod cgroup_owner;
+#[cfg(test)]
 mod classes;
+#[cfg(test)]
+mod features;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod intel_rdt;
 #[cfg(test)]
 mod labels;
 #[cfg(test)]

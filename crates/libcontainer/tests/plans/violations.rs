@@ -402,7 +402,7 @@ fn cgroups() {
 }
 
 #[test]
-fn what_aril_cannot_do_yet() {
+fn what_the_machine_has_not() {
     wrong("/linux/intelRdt", json!({"closID": "x"}));
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use libcgroups::{DeviceAccess, Layout, Limits, Location, Present, Property};
 use libnamespaces::{Kind, Namespaces};
 use libsyscall::mount::attribute;
-use oci_spec::runtime::{LinuxMemory, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxMemory, LinuxResources, Mount as SpecMount, Spec};
 
 use crate::Violation;
 use crate::host::Host;
@@ -59,20 +59,25 @@ pub(crate) fn reachable(spec: &Spec, host: Host, request: &Create) -> Host {
 }
 
 /// Who owns the cgroup (config-linux.md, "Cgroup ownership"): the user of the program, where there is v2 alone and the
-/// container can write to a view of its own. What a user is on the host is not known of a namespace that is joined.
+/// container can write to a view of its own, mounted where views are. What a user is on the host is not known of a namespace that is joined.
 pub(crate) fn owner(
     given: &Given<'_>,
     namespaces: &Namespaces,
     mounts: &[Mount],
     process: Option<&Process>,
 ) -> Option<u32> {
-    let is_writable = |mount: &Mount| {
-        matches!(mount.kind, MountKind::Cgroup) && mount.attributes.set & attribute::RDONLY == 0
+    // Each mount of the config has one of the plan.
+    let given_mounts = given.spec.mounts().iter().flatten();
+    let is_writable = |(given, mount): (&SpecMount, &Mount)| {
+        matches!(mount.kind, MountKind::Cgroup)
+            && mount.attributes.set & attribute::RDONLY == 0
+            && given.source().as_deref() == Some(Path::new("cgroup"))
+            && mount.destination.normalized() == Path::new("/sys/fs/cgroup")
     };
     let is_its_own = given.host.cgroups.is_unified()
         && namespaces.new.contains(Kind::Cgroup)
         && !namespaces.joins(Kind::User)
-        && mounts.iter().any(is_writable);
+        && given_mounts.zip(mounts).any(is_writable);
     let user = process.map_or(0, |process| process.uid);
     let on_the_host = if namespaces.new.contains(Kind::User) {
         mappings::host_id(&namespaces.uid_mappings, user)

@@ -181,4 +181,31 @@ mod tests {
         assert_eq!((attributes.policy, attributes.flags), (6, 0x12));
         assert_eq!((attributes.runtime, attributes.deadline, attributes.period), (10, 20, 30));
     }
+
+    #[test]
+    fn policies_and_flags_have_the_kernels_numbers() {
+        let attributes = |given: Value| {
+            let given: Scheduler = serde_json::from_value(given).unwrap();
+            scheduler(&given, "", &mut Violations::default())
+        };
+        let policies = ["OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE"];
+        for (number, policy) in policies.into_iter().enumerate() {
+            let planned = attributes(json!({"policy": format!("SCHED_{policy}")}));
+            assert_eq!(planned.policy, u32::try_from(number).unwrap(), "{policy}");
+        }
+        // As oci-spec has them; config.json has the kernel's names, which are repaired when it is read.
+        let flags = [
+            "SCHED_RESET_ON_FORK",
+            "SCHED_FLAG_RECLAIM",
+            "SCHED_FLAG_D_L_OVERRUN",
+            "SCHED_FLAG_KEEP_POLICY",
+            "SCHED_FLAG_KEEP_PARAMS",
+            "SCHED_FLAG_UTIL_CLAMP_MIN",
+            "SCHED_FLAG_UTIL_CLAMP_MAX",
+        ];
+        for (bit, flag) in flags.into_iter().enumerate() {
+            let planned = attributes(json!({"policy": "SCHED_OTHER", "flags": [flag]}));
+            assert_eq!(planned.flags, 1 << bit, "{flag}");
+        }
+    }
 }

@@ -1,17 +1,10 @@
-//! What of the spec aril cannot do yet, and what is for other platforms: an error, never silence.
+//! What of the spec is for other platforms: an error, never silence.
 
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 
 use crate::plan::Violations;
 
-pub(crate) fn refuse(spec: &Spec, linux: &Linux, found: &mut Violations) {
-    refuse_other_platforms(spec, found);
-    if linux.intel_rdt().is_some() {
-        found.not_yet("/linux/intelRdt", "");
-    }
-}
-
-fn refuse_other_platforms(spec: &Spec, found: &mut Violations) {
+pub(crate) fn refuse(spec: &Spec, found: &mut Violations) {
     let others = [
         ("/solaris", spec.solaris().is_some()),
         ("/windows", spec.windows().is_some()),

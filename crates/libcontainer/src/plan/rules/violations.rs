@@ -39,12 +39,6 @@ impl Violations {
         self.warnings.push(warning);
     }
 
-    /// A property that is right and that aril cannot do yet.
-    pub(crate) fn not_yet(&mut self, pointer: &str, value: impl Display) {
-        let rule = "aril does not support this yet";
-        self.all.push(Violation::new(Class::NotYet, pointer, value, rule, "leave it out"));
-    }
-
     /// What was planned, with the warnings, if nothing is wrong. Of a flood of violations the
     /// first are enough.
     pub(crate) fn finish<T>(mut self, plan: T) -> Result<Planned<T>, Vec<Violation>> {
