@@ -108,7 +108,7 @@ pub(crate) struct Create {
     /// Unix socket that is sent the terminal's master.
     #[arg(long)]
     pub console_socket: Option<PathBuf>,
-    /// Unix socket that is sent the pidfd (not supported yet).
+    /// Unix socket that is sent the pidfd.
     #[arg(long)]
     pub pidfd_socket: Option<PathBuf>,
     /// File to write the pid to.
@@ -173,7 +173,7 @@ pub(crate) struct Exec {
     /// Unix socket that is sent the terminal's master.
     #[arg(long)]
     pub console_socket: Option<PathBuf>,
-    /// Unix socket that is sent the pidfd (not supported yet).
+    /// Unix socket that is sent the pidfd.
     #[arg(long)]
     pub pidfd_socket: Option<PathBuf>,
     /// Working directory in the container.
@@ -215,7 +215,7 @@ pub(crate) struct Exec {
     /// Pass this many more file descriptors, from 3 on, to the process.
     #[arg(long, default_value_t = 0)]
     pub preserve_fds: u32,
-    /// Sub-cgroup of the container's, PATH.
+    /// Sub-cgroup of the container's, PATH, or in some v1 hierarchies CONTROLLER[,CONTROLLER]:PATH.
     #[arg(long)]
     pub cgroup: Vec<String>,
     /// Also in a paused container.

@@ -19,6 +19,7 @@ mod device_nodes;
 mod escapes;
 mod everything;
 mod exec;
+mod exec_cgroups;
 mod exec_likeness;
 mod faults;
 mod hook_failures;
@@ -41,8 +42,10 @@ mod mount_orders;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod notify;
 mod orphans;
 mod pid_files;
+mod pidfd_sockets;
 mod pids;
 mod pods;
 mod process;
@@ -85,6 +88,7 @@ pub(crate) fn all() -> Vec<Case> {
         device_nodes::CASES,
         everything::CASES,
         exec::CASES,
+        exec_cgroups::CASES,
         exec_likeness::CASES,
         faults::CASES,
         hook_failures::CASES,
@@ -106,8 +110,10 @@ pub(crate) fn all() -> Vec<Case> {
         mounts::CASES,
         namespaces::CASES,
         network_devices::CASES,
+        notify::CASES,
         orphans::CASES,
         pid_files::CASES,
+        pidfd_sockets::CASES,
         pids::CASES,
         pods::CASES,
         process::CASES,

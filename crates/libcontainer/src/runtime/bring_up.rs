@@ -17,7 +17,7 @@ use crate::protocol::{self, Event};
 use crate::request::{self, Context};
 use crate::state::{InitProcess, LockedDirectory, State, StateDirectory};
 use crate::wait::Signals;
-use crate::{Result, start_socket};
+use crate::{Result, notify_socket, start_socket};
 
 /// What init waits for when it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,9 @@ pub(crate) fn bring_up<'a>(
     // The intent is saved before anything else is made, so that `delete --force` finds whatever a
     // killed runtime leaves.
     pending.directory()?.save(&state)?;
+    if request.notify.is_some() {
+        notify_socket::make_directory(pending.directory()?)?;
+    }
     // The cgroup exists before the process, and every way in leads into one that does: no process is
     // ever outside of its limits. Only a unit is made around a process, whose first word asks for it.
     let made = match plan.cgroup.unit() {
