@@ -128,19 +128,23 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Waits until the program of `init` is ready, whose pid is `pid`, and tells the service manager. It may end before.
+    /// Waits until the program of `init` is ready, whose pid is `pid`, and tells the service manager. It may end before;
+    /// without a pidfd it has.
     ///
     /// # Errors
     /// The service manager does not hear, or the signal that came.
     pub(crate) fn wait(
         &self,
-        init: BorrowedFd<'_>,
+        init: Option<BorrowedFd<'_>>,
         pid: i32,
         signals: Option<&Signals>,
     ) -> anyhow::Result<()> {
         loop {
-            let fds = [Some(init), Some(self.as_fd())];
-            let [has_ended, has_said] = until_one_is_readable(fds, None, signals)?;
+            let fds = [init, Some(self.as_fd())];
+            let [has_ended, has_said] = match init {
+                Some(_) => until_one_is_readable(fds, None, signals)?,
+                None => [true, true],
+            };
             // What it said before its end counts.
             if has_said && self.is_ready()? {
                 self.manager.tell(pid)?;

@@ -92,14 +92,15 @@ pub(crate) fn bring_up<'a>(
     // The intent is saved before anything else is made, so that `delete --force` finds whatever a
     // killed runtime leaves.
     pending.directory()?.save(&state)?;
-    if request.notify.is_some() {
-        notify_socket::make_directory(pending.directory()?)?;
-    }
     // The cgroup exists before the process, and every way in leads into one that does: no process is
     // ever outside of its limits. Only a unit is made around a process, whose first word asks for it.
     let made = match plan.cgroup.unit() {
         None => cgroup::make(&mut pending, plan, &mut state, from.as_ref()),
         Some(_) => Ok(()),
+    };
+    let made = match request.notify {
+        Some(_) => made.and_then(|()| notify_socket::make_directory(pending.directory()?)),
+        None => made,
     };
     let served = made.and_then(|()| apply(&mut pending, plan, &mut state, waits, signals));
     let served = served.and_then(|served| {

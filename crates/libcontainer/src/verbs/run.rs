@@ -44,7 +44,7 @@ pub fn run(context: &Context, request: &request::Run) -> Result<u8> {
     poststart(context, container.directory, &container.state, Some(&signals))?;
     if let Some(readiness) = readiness.and_then(|readiness| console.hear(readiness)) {
         let Child { pid, pidfd } = &container.child;
-        readiness.wait(pidfd.as_fd(), *pid, Some(&signals)).or_else(|failed| {
+        readiness.wait(Some(pidfd.as_fd()), *pid, Some(&signals)).or_else(|failed| {
             take_away(context, &container.state, Some(&signals))?;
             Err(Error::from(failed))
         })?;

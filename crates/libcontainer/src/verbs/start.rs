@@ -48,12 +48,9 @@ pub fn start(context: &Context, request: &request::Start) -> Result<()> {
                 return Err(death::before_program(signal, &state.cgroup).into());
             }
             poststart(context, directory, &state, None)?;
-            match (readiness, init.living()?) {
-                (Some(readiness), Some(pidfd)) => {
-                    Ok(readiness.wait(pidfd.as_fd(), init.pid, None)?)
-                }
-                _ => Ok(()),
-            }
+            let Some(readiness) = readiness else { return Ok(()) };
+            let pidfd = init.living()?;
+            Ok(readiness.wait(pidfd.as_ref().map(|pidfd| pidfd.as_fd()), init.pid, None)?)
         }
         Some((Event::Failed(failure), _)) => {
             if failure.stage == Stage::StartHooks {
