@@ -136,6 +136,12 @@ pub(crate) struct Kill {
     /// Send it to all processes of the container.
     #[arg(long, short)]
     pub all: bool,
+    /// Return when the first process has ended (aril's flag).
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: fail if that takes longer.
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    pub timeout: Option<u64>,
 }
 
 /// delete.

@@ -74,6 +74,31 @@ impl NotifySocket {
     }
 }
 
+/// `kill`.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    /// The container's id.
+    pub id: String,
+    /// The signal's number.
+    pub signal: i32,
+    /// Send it to every process of the container (`--all`).
+    pub all: bool,
+    /// Whether the verb waits until the first process has ended.
+    pub wait: Wait,
+}
+
+/// Whether, and how long, a verb waits for the end of a container (`--wait`, `--timeout`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    #[default]
+    Not,
+    /// For as long as it takes.
+    ForEver,
+    /// So many seconds at most.
+    Seconds(u64),
+}
+
 /// `start`.
 #[derive(Clone, Debug)]
 pub struct Start {

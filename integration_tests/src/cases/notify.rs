@@ -277,7 +277,7 @@ fn variable_of_the_config(container: &mut Container) -> Test {
     let manager = listen(container, false)?;
     container.push("/process/env", json!("NOTIFY_SOCKET=/another"));
     add_hostile(container)?;
-    container.script(&format!("echo $NOTIFY_SOCKET; {} 2>/dev/null; true", say("READY=1")));
+    container.script(&format!("echo $NOTIFY_SOCKET; {} >/dev/null 2>&1; true", say("READY=1")));
     let output = run(container, &[], &manager.address)?;
     manager.finish()?;
     same!(output.success()?.lines(), ["/run/notify/notify.sock"]);

@@ -1,7 +1,8 @@
 //! `kill`.
 
 use anyhow::bail;
-use libcontainer::Context;
+use libcontainer::request::Wait;
+use libcontainer::{Context, request};
 use nix::sys::signal::Signal;
 
 use crate::arguments::Kill;
@@ -22,7 +23,13 @@ pub(crate) fn run(context: &Context, kill: &Kill) -> anyhow::Result<()> {
     // An empty signal is the default, as runc takes it.
     let name = if kill.signal.is_empty() { "SIGTERM" } else { &kill.signal };
     let Some(signal) = number(name) else { bail!("unknown signal {:?}", kill.signal) };
-    Ok(libcontainer::kill(context, &kill.id, signal, kill.all)?)
+    let wait = match (kill.wait, kill.timeout) {
+        (true, Some(seconds)) => Wait::Seconds(seconds),
+        (true, None) => Wait::ForEver,
+        (false, _) => Wait::Not,
+    };
+    let request = request::Kill { id: kill.id.clone(), signal, all: kill.all, wait };
+    Ok(libcontainer::kill(context, &request)?)
 }
 
 /// The number of a signal: itself, or a name in any case, with or without SIG, or RTMIN+n and
