@@ -19,6 +19,7 @@ mod device_nodes;
 mod escapes;
 mod everything;
 mod exec;
+mod exec_batches;
 mod exec_cgroups;
 mod exec_likeness;
 mod faults;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> Vec<Case> {
         device_nodes::CASES,
         everything::CASES,
         exec::CASES,
+        exec_batches::CASES,
         exec_cgroups::CASES,
         exec_likeness::CASES,
         faults::CASES,
