@@ -7,7 +7,7 @@
 //! before and after: that counts as tests, too. The last line is `N passed, N failed, N skipped`.
 //!
 //! `integration_tests --hostile ...` is the hostile program that some tests run in a container, `--threads` one that
-//! loses its first thread; `--parent ...` is a caller that has the containers for children.
+//! loses its first thread, `--notify` one that says that it is ready; `--parent ...` is a caller that has the containers for children.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
 mod agent;
@@ -23,6 +23,7 @@ mod isolation;
 mod leftovers;
 mod machine;
 mod mountinfo;
+mod notify;
 mod parent;
 mod pty;
 mod removal;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let program = match own.split_first() {
         Some((flag, rest)) if flag == hostile::FLAG => Some(hostile::run(rest)),
         Some((flag, rest)) if flag == threads::FLAG => Some(threads::run(rest)),
+        Some((flag, rest)) if flag == notify::FLAG => Some(notify::run(rest)),
         Some((flag, rest)) if flag == parent::FLAG => Some(parent::run(rest)),
         _ => None,
     };

@@ -108,7 +108,7 @@ pub(crate) struct Create {
     /// Unix socket that is sent the terminal's master.
     #[arg(long)]
     pub console_socket: Option<PathBuf>,
-    /// Unix socket that is sent the pidfd (not supported yet).
+    /// Unix socket that is sent the pidfd.
     #[arg(long)]
     pub pidfd_socket: Option<PathBuf>,
     /// File to write the pid to.
@@ -136,6 +136,12 @@ pub(crate) struct Kill {
     /// Send it to all processes of the container.
     #[arg(long, short)]
     pub all: bool,
+    /// Return when the first process has ended (aril's flag).
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: fail if that takes longer.
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    pub timeout: Option<u64>,
 }
 
 /// delete.
@@ -173,7 +179,7 @@ pub(crate) struct Exec {
     /// Unix socket that is sent the terminal's master.
     #[arg(long)]
     pub console_socket: Option<PathBuf>,
-    /// Unix socket that is sent the pidfd (not supported yet).
+    /// Unix socket that is sent the pidfd.
     #[arg(long)]
     pub pidfd_socket: Option<PathBuf>,
     /// Working directory in the container.
@@ -215,7 +221,7 @@ pub(crate) struct Exec {
     /// Pass this many more file descriptors, from 3 on, to the process.
     #[arg(long, default_value_t = 0)]
     pub preserve_fds: u32,
-    /// Sub-cgroup of the container's, PATH.
+    /// Sub-cgroup of the container's, PATH, or in some v1 hierarchies CONTROLLER[,CONTROLLER]:PATH.
     #[arg(long)]
     pub cgroup: Vec<String>,
     /// Also in a paused container.

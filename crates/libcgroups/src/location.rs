@@ -61,6 +61,10 @@ pub(crate) enum Way {
     ByTheRuntime(PathBuf),
 }
 
+/// The kernel knows controllers apart in cgroups v1 alone.
+const NO_HIERARCHY: &str =
+    "must name a controller of one of the container's cgroup v1 hierarchies, or none";
+
 impl Location {
     /// Resolves `linux.cgroupsPath` as runc does: an absolute path starts at the root of each
     /// hierarchy, a relative one (or, without a path, `id`) at the runtime's own cgroup; in the v2
@@ -167,6 +171,36 @@ impl Location {
         }
     }
 
+    /// The same place, but in each of these v1 controllers' hierarchies one step down: a sub-cgroup (`exec --cgroup`).
+    ///
+    /// # Errors
+    /// A path holds `..`, no v1 hierarchy has a controller, or one hierarchy has two paths.
+    pub fn below_in(&self, paths: &[(&str, &Path)]) -> Result<Self, Error> {
+        let mut moved = self.clone();
+        for (controller, path) in paths {
+            let below = self.below(path)?;
+            let is_its =
+                |one: &LegacyLocation| one.controllers.iter().any(|name| name == controller);
+            let at = self.legacy().iter().position(is_its);
+            let known = at.and_then(|at| Some((self.legacy().get(at)?, below.legacy().get(at)?)));
+            let (Self::Files(moved), Some((own, new))) = (&mut moved, known) else {
+                let name = PathBuf::from(format!("{controller}:{}", path.display()));
+                return Err(Error::Path(name, NO_HIERARCHY));
+            };
+            for place in moved.legacy.iter_mut().filter(|place| place.name == own.name) {
+                if place != own && place != new {
+                    let name = PathBuf::from(format!("{controller}:{}", path.display()));
+                    return Err(Error::Path(
+                        name,
+                        "must not be another in a hierarchy that has one",
+                    ));
+                }
+                place.clone_from(new);
+            }
+        }
+        Ok(moved)
+    }
+
     /// The same place, one step down: a sub-cgroup `path` (`exec --cgroup`).
     ///
     /// # Errors
@@ -264,6 +298,33 @@ mod tests {
         let at_clone = Way::AtClone("/sys/fs/cgroup/unified/a/b".into());
         let by_itself = Way::ByItself("/sys/fs/cgroup/cpu/a/b/cgroup.procs".into());
         assert_eq!(location.below(Path::new("b")).unwrap().ways_in(), [at_clone, by_itself]);
+    }
+
+    #[test]
+    fn below_in_one_hierarchy() {
+        let mounts = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      33 31 0:30 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw";
+        let layout = Layout::parse(mounts, "").unwrap();
+        let location = Location::resolve(&layout, Some(Path::new("/a")), "id").unwrap();
+        let below = |paths: &[(&str, &str)]| {
+            let paths: Vec<_> =
+                paths.iter().map(|(name, path)| (*name, Path::new(*path))).collect();
+            location.below_in(&paths)
+        };
+        let moved = below(&[("cpu", "/b/"), ("cpuacct", "b")]).unwrap();
+        assert_eq!(moved.legacy()[0].directory, Path::new("/sys/fs/cgroup/cpu,cpuacct/a/b"));
+        assert_eq!(moved.legacy()[1], location.legacy()[1]);
+        assert_eq!(moved.unified(), location.unified());
+        for wrong in [
+            &[("memory", "b")][..],
+            &[("cpu", "../b")],
+            &[("cpu", "b"), ("cpuacct", "c")],
+            &[("", "b")],
+        ] {
+            assert!(below(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(Location::Nobody.below_in(&[("cpu", Path::new("b"))]).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod hooks;
 pub mod host;
 mod init;
 mod mount;
+mod notify_socket;
 pub mod plan;
 mod protocol;
 pub mod request;

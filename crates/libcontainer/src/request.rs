@@ -1,8 +1,10 @@
 //! What the caller asks for, one struct for each verb that takes more than an id.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 pub use libcgroups::Bus;
 
 /// What every verb is told: the global flags.
@@ -45,6 +47,65 @@ pub struct Console {
     pub detach: bool,
     /// Unix socket that receives the terminal's master (`--console-socket`).
     pub socket: Option<PathBuf>,
+}
+
+/// The datagram socket at which a service manager is told that a program is ready (`$NOTIFY_SOCKET`, sd_notify(3)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotifySocket {
+    /// A file.
+    Path(PathBuf),
+    /// A name in the abstract namespace of unix(7), without the `@` that stands for its NUL.
+    Abstract(Vec<u8>),
+}
+
+impl NotifySocket {
+    /// Reads the variable's value.
+    ///
+    /// # Errors
+    /// It is neither an absolute path nor an abstract name.
+    pub fn parse(value: &OsStr) -> anyhow::Result<Self> {
+        match value.as_bytes() {
+            [b'@', name @ ..] if !name.is_empty() => Ok(Self::Abstract(name.to_vec())),
+            [b'/', ..] => Ok(Self::Path(Path::new(value).to_owned())),
+            _ => bail!(
+                "NOTIFY_SOCKET={value:?}: write an absolute path, or @ and an abstract name, or unset it"
+            ),
+        }
+    }
+}
+
+/// `kill`.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    /// The container's id.
+    pub id: String,
+    /// The signal's number.
+    pub signal: i32,
+    /// Send it to every process of the container (`--all`).
+    pub all: bool,
+    /// Whether the verb waits until the first process has ended.
+    pub wait: Wait,
+}
+
+/// Whether, and how long, a verb waits for the end of a container (`--wait`, `--timeout`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    #[default]
+    Not,
+    /// For as long as it takes.
+    ForEver,
+    /// So many seconds at most.
+    Seconds(u64),
+}
+
+/// `start`.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The container's id.
+    pub id: String,
+    /// Who is told when the program is ready.
+    pub notify: Option<NotifySocket>,
 }
 
 /// Where limits are read from: JSON as that of `linux.resources`.
@@ -90,6 +151,8 @@ pub struct Create {
     pub console: Console,
     /// Where the pid is written, in decimal, without a newline (`--pid-file`).
     pub pid_file: Option<PathBuf>,
+    /// Unix socket that receives init's pidfd (`--pidfd-socket`).
+    pub pidfd_socket: Option<PathBuf>,
     /// Change the root without pivot_root(2) (`--no-pivot`).
     pub no_pivot: bool,
     /// Keep the session keyring of the caller (`--no-new-keyring`).
@@ -98,6 +161,8 @@ pub struct Create {
     pub preserve_fds: u32,
     /// Who manages the cgroup (`--systemd-cgroup`, `--cgroup-manager`).
     pub cgroup_manager: CgroupManager,
+    /// Who is told when the program is ready, which has a socket of its own then.
+    pub notify: Option<NotifySocket>,
     /// How many sockets the program is passed after the standard streams (sd_listen_fds(3)).
     pub listen_fds: u32,
 }
@@ -149,8 +214,27 @@ pub struct Exec {
     pub console: Console,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
     /// `--preserve-fds`.
     pub preserve_fds: u32,
     /// As in [`Create`].
     pub listen_fds: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::NotifySocket;
+
+    #[test]
+    fn a_notify_socket_is_a_path_or_an_abstract_name() {
+        let parse = |text: &str| NotifySocket::parse(OsStr::new(text));
+        assert_eq!(parse("/run/x").unwrap(), NotifySocket::Path("/run/x".into()));
+        assert_eq!(parse("@x").unwrap(), NotifySocket::Abstract(b"x".to_vec()));
+        for wrong in ["@", "x", "./x", "vsock:2:1"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -13,7 +13,37 @@ use crate::container::Container;
 cases!("kill":
     created, stopped, all, all_short, all_of_a_shared_pid_namespace, in_a_shared_pid_namespace,
     in_a_joined_pid_namespace, what_has_outlived_init, the_images_signal, no_signal_of_the_image,
+    waits_for_the_end, waits_no_longer,
 );
+
+/// Whoever is told so can delete it.
+fn waits_for_the_end(container: &mut Container) -> Test {
+    for flags in [&["--wait"][..], &["--wait", "--timeout", "15"], &["--wait", "--all"]] {
+        container.start_script(
+            "trap 'sleep 0.4; exit 0' TERM; echo > /dev/shm/x; sleep 100 & wait; wait",
+        )?;
+        wait_until("the trap is set", || {
+            Ok(container.exec(&["test", "-e", "/dev/shm/x"])?.code == 0)
+        })?;
+        container.runtime(&[&["kill"], flags, &[&container.id, "TERM"]].concat())?.success()?;
+        container.verb("delete")?.success()?;
+    }
+    container.create()?.success()?;
+    container.runtime(&["kill", "--wait", &container.id, "KILL"])?.success()?;
+    container.verb("kill")?.fails(1, &["container not running"])?;
+    container.runtime(&["kill", "--wait", &container.id])?.fails(1, &["container not running"])
+}
+
+fn waits_no_longer(container: &mut Container) -> Test {
+    container.start_script("trap '' TERM; echo > /dev/shm/x; exec sleep 100")?;
+    wait_until("it is ignored", || Ok(container.exec(&["test", "-e", "/dev/shm/x"])?.code == 0))?;
+    let called = std::time::Instant::now();
+    let output = container.runtime(&["kill", "--wait", "--timeout", "1", &container.id, "TERM"])?;
+    output.fails(1, &["has not ended in 1 s", &container.id])?;
+    anyhow::ensure!(called.elapsed() >= std::time::Duration::from_secs(1), "it does not wait");
+    same!(container.state()?["status"], "running");
+    container.runtime(&["kill", "--timeout", "1", &container.id])?.fails(1, &["--wait"])
+}
 
 fn created(container: &mut Container) -> Test {
     container.create()?.success()?;

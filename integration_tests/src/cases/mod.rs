@@ -19,6 +19,8 @@ mod device_nodes;
 mod escapes;
 mod everything;
 mod exec;
+mod exec_batches;
+mod exec_cgroups;
 mod exec_likeness;
 mod faults;
 mod hook_failures;
@@ -42,9 +44,11 @@ mod mount_orders;
 mod mounts;
 mod namespaces;
 mod network_devices;
+mod notify;
 mod ordinary_user;
 mod orphans;
 mod pid_files;
+mod pidfd_sockets;
 mod pids;
 mod pods;
 mod process;
@@ -92,6 +96,8 @@ pub(crate) fn all() -> Vec<Case> {
         device_nodes::CASES,
         everything::CASES,
         exec::CASES,
+        exec_batches::CASES,
+        exec_cgroups::CASES,
         exec_likeness::CASES,
         faults::CASES,
         hook_failures::CASES,
@@ -114,9 +120,11 @@ pub(crate) fn all() -> Vec<Case> {
         mounts::CASES,
         namespaces::CASES,
         network_devices::CASES,
+        notify::CASES,
         ordinary_user::CASES,
         orphans::CASES,
         pid_files::CASES,
+        pidfd_sockets::CASES,
         pids::CASES,
         pods::CASES,
         process::CASES,

@@ -7,17 +7,11 @@ use crate::arguments::Exec;
 
 /// Runs the process. Its exit code.
 pub(crate) fn run(context: &Context, exec: Exec) -> anyhow::Result<u8> {
-    if exec.pidfd_socket.is_some() {
-        bail!("--pidfd-socket is not supported yet");
-    }
     let mut words = exec.id_and_args.into_iter();
     let id = words.next().unwrap_or_default();
     let args: Vec<String> = words.collect();
     if exec.process.is_none() && args.is_empty() {
         bail!("exec needs a program, or --process with a file that has one");
-    }
-    if let Some(cgroup) = exec.cgroup.iter().find(|cgroup| cgroup.contains(':')) {
-        bail!("--cgroup {cgroup}: a path for single controllers is not supported yet");
     }
     let request = request::Exec {
         id,
@@ -36,6 +30,7 @@ pub(crate) fn run(context: &Context, exec: Exec) -> anyhow::Result<u8> {
         ignore_paused: exec.ignore_paused,
         console: request::Console { detach: exec.detach, socket: exec.console_socket },
         pid_file: super::given(exec.pid_file),
+        pidfd_socket: exec.pidfd_socket,
         preserve_fds: exec.preserve_fds,
         listen_fds: super::listening(),
     };

@@ -1,7 +1,8 @@
 //! `kill`.
 
 use anyhow::Context as _;
-use libcontainer::Context;
+use libcontainer::request::Wait;
+use libcontainer::{Context, request};
 use nix::sys::signal::Signal;
 
 use crate::arguments::Kill;
@@ -28,7 +29,13 @@ pub(crate) fn run(context: &Context, kill: &Kill) -> anyhow::Result<()> {
     } else {
         number(&kill.signal).with_context(|| format!("unknown signal {:?}", kill.signal))?
     };
-    Ok(libcontainer::kill(context, &kill.id, signal, kill.all)?)
+    let wait = match (kill.wait, kill.timeout) {
+        (true, Some(seconds)) => Wait::Seconds(seconds),
+        (true, None) => Wait::ForEver,
+        (false, _) => Wait::Not,
+    };
+    let request = request::Kill { id: kill.id.clone(), signal, all: kill.all, wait };
+    Ok(libcontainer::kill(context, &request)?)
 }
 
 /// What the image says, or SIGTERM.

@@ -10,7 +10,6 @@ mod update;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use clap::CommandFactory as _;
 use libcontainer::request;
 use serde::Serialize;
@@ -45,7 +44,9 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
         }
         Command::Run(run) => return Ok(libcontainer::run(context, &running(run, manager)?)?),
         Command::Exec(exec) => return exec::run(context, *exec),
-        Command::Start(one) => libcontainer::start(context, &one.id)?,
+        Command::Start(one) => {
+            libcontainer::start(context, &request::Start { id: one.id, notify: notify_socket()? })?
+        }
         Command::State(one) => print_json(&libcontainer::state(context, &one.id)?)?,
         Command::Kill(kill) => kill::run(context, &kill)?,
         Command::Delete(delete) => libcontainer::delete(context, &delete.id, delete.force)?,
@@ -65,18 +66,17 @@ fn creation(
     detach: bool,
     cgroup_manager: request::CgroupManager,
 ) -> anyhow::Result<request::Create> {
-    if create.pidfd_socket.is_some() {
-        bail!("--pidfd-socket is not supported yet");
-    }
     Ok(request::Create {
         id: create.id,
         bundle: create.bundle,
         console: request::Console { detach, socket: create.console_socket },
         pid_file: given(create.pid_file),
+        pidfd_socket: create.pidfd_socket,
         no_pivot: create.no_pivot,
         no_new_keyring: create.no_new_keyring,
         preserve_fds: create.preserve_fds,
         listen_fds: listening(),
+        notify: notify_socket()?,
         cgroup_manager,
     })
 }
@@ -97,6 +97,12 @@ fn listening() -> u32 {
     let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
     let ours = number("LISTEN_PID") == Some(std::process::id());
     number("LISTEN_FDS").filter(|_| ours).unwrap_or(0)
+}
+
+/// Who is told when the program is ready (sd_notify(3)). An empty variable is none.
+fn notify_socket() -> anyhow::Result<Option<request::NotifySocket>> {
+    let value = std::env::var_os("NOTIFY_SOCKET").filter(|value| !value.is_empty());
+    value.map(|value| request::NotifySocket::parse(&value)).transpose()
 }
 
 /// Prints a document as runc does: two spaces for each level.

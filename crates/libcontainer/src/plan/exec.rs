@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use libcgroups::Location;
 use libnamespaces::{Kind, KindSet};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process as SpecProcess};
@@ -46,15 +47,26 @@ pub fn exec(
     found.finish(planned.with_sockets(request.listen_fds))
 }
 
-/// The cgroup `paths` below the container's (`--cgroup`).
+/// The cgroups below the container's that `flags` name (`--cgroup [CONTROLLER[,CONTROLLER]:]PATH`): one path for all
+/// hierarchies, or one for each controller of v1, as runc has it.
 ///
 /// # Errors
-/// A path that leads out of it.
-pub(crate) fn cgroup_below(
-    container: &Location,
-    paths: &[String],
-) -> Result<Location, libcgroups::Error> {
-    paths.iter().try_fold(container.clone(), |location, path| location.below(Path::new(path)))
+/// A path leads out of the container's cgroup, there is no such controller, or a hierarchy would have two paths.
+pub(crate) fn cgroup_below(container: &Location, flags: &[String]) -> anyhow::Result<Location> {
+    if let [path] = flags
+        && !path.contains(':')
+    {
+        return container.below(Path::new(path)).with_context(|| format!("--cgroup {path}"));
+    }
+    let mut paths = Vec::new();
+    for flag in flags {
+        let parts = flag.split_once(':').filter(|(_, path)| !path.contains(':'));
+        let (controllers, path) = parts.with_context(|| {
+            format!("--cgroup {flag}: write CONTROLLER[,CONTROLLER]:PATH, or one PATH and no other")
+        })?;
+        paths.extend(controllers.split(',').map(|controller| (controller, Path::new(path))));
+    }
+    container.below_in(&paths).with_context(|| format!("--cgroup {}", flags.join(" --cgroup ")))
 }
 
 /// A process of `--process` has the container's capabilities and labels where it says nothing of its own, as runc has it:

@@ -18,6 +18,7 @@ mod filesystem;
 mod given;
 mod hooks;
 mod linux;
+mod notify;
 mod process;
 mod rules;
 mod update;
@@ -36,6 +37,7 @@ pub(crate) use linux::{
     MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, names_any as names_labels,
     names_any_of_process as process_names_labels, names_intel_rdt, reachable as reachable_cgroups,
 };
+pub(crate) use notify::with_notify_socket;
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};

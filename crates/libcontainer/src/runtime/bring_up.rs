@@ -18,7 +18,7 @@ use crate::protocol::{self, Event};
 use crate::request::{self, Context};
 use crate::state::{InitProcess, LockedDirectory, State, StateDirectory, StateDocument, Status};
 use crate::wait::Signals;
-use crate::{Result, start_socket};
+use crate::{Result, notify_socket, start_socket};
 
 /// What init waits for when it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,10 @@ pub(crate) fn bring_up<'a>(
     let made = match plan.cgroup.unit() {
         None => cgroup::make(&mut pending, plan, &mut state, from.as_ref()),
         Some(_) => Ok(()),
+    };
+    let made = match request.notify {
+        Some(_) => made.and_then(|()| notify_socket::make_directory(pending.directory()?)),
+        None => made,
     };
     let served = made.and_then(|()| apply(&mut pending, plan, &mut state, others));
     let served = served.and_then(|served| {

@@ -9,6 +9,7 @@ use libnamespaces::Child;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::foreground::Foreground;
+use crate::notify_socket::Readiness;
 use crate::plan::Terminal;
 use crate::request;
 use crate::wait::Signals;
@@ -25,7 +26,8 @@ impl Console {
     /// # Errors
     /// Those of connect(2).
     pub(crate) fn open(request: &request::Console) -> anyhow::Result<Self> {
-        let socket = request.socket.as_deref().map(connect).transpose()?;
+        let socket = request.socket.as_deref();
+        let socket = socket.map(|path| connect("console socket", path)).transpose()?;
         let foreground = (!request.detach).then(Foreground::default);
         Ok(Self { socket, foreground })
     }
@@ -42,6 +44,18 @@ impl Console {
         }
     }
 
+    /// In the foreground the service manager is told when the program is ready, while that runs. Detached, `readiness`
+    /// comes back, for somebody else to wait for.
+    pub(crate) fn hear(&mut self, readiness: Readiness) -> Option<Readiness> {
+        match &mut self.foreground {
+            Some(foreground) => {
+                foreground.hear(readiness);
+                None
+            }
+            None => Some(readiness),
+        }
+    }
+
     /// Waits for the program to end: its exit code, or 128 and the signal that ended it; detached,
     /// zero at once.
     ///
@@ -52,9 +66,9 @@ impl Console {
     }
 }
 
-/// Connects to the socket at `path` (`--console-socket`).
-fn connect(path: &Path) -> anyhow::Result<OwnedFd> {
-    let context = || format!("console socket {}", path.display());
+/// Connects to the socket at `path`, which errors call `name`.
+pub(super) fn connect(name: &str, path: &Path) -> anyhow::Result<OwnedFd> {
+    let context = || format!("{name} {}", path.display());
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .context("socket")

@@ -94,9 +94,7 @@ pub(crate) fn poststart(
     let setting =
         Setting { state: &document, directory: Some(&state.bundle), signals, confine: None };
     hooks::run(&state.hooks.poststart, setting).or_else(|failed| {
-        if let Some((directory, state)) = still_there(context, state)? {
-            destroy(directory, &state, signals, context.warn)?;
-        }
+        take_away(context, state, signals)?;
         Err(failed.into())
     })
 }
@@ -113,6 +111,14 @@ pub(crate) fn remove_reaped(
             state.init = None;
             destroy(directory, &state, signals, context.warn)
         }
+        None => Ok(()),
+    }
+}
+
+/// Ends and removes the container of `known`, whose command could not do what it was to do.
+pub(crate) fn take_away(context: &Context, known: &State, signals: Option<&Signals>) -> Result<()> {
+    match still_there(context, known)? {
+        Some((directory, state)) => destroy(directory, &state, signals, context.warn),
         None => Ok(()),
     }
 }

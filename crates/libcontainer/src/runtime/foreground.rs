@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use super::relay::Relay;
+use crate::notify_socket::Readiness;
 use crate::wait::Signals;
 
 /// Signals that are not passed on: they are about the runtime's own terminal and children.
@@ -23,9 +24,25 @@ const WINDOW_CHANGED: i32 = Signal::SIGWINCH as i32;
 #[derive(Default)]
 pub(crate) struct Foreground {
     relay: Option<Relay>,
+    readiness: Option<Readiness>,
+}
+
+/// What has happened.
+struct Events {
+    /// There are signals.
+    signal: bool,
+    /// The program has ended.
+    ended: bool,
+    /// It has said something of its readiness.
+    said: bool,
 }
 
 impl Foreground {
+    /// Tells the service manager when the program is ready.
+    pub(crate) fn hear(&mut self, readiness: Readiness) {
+        self.readiness = Some(readiness);
+    }
+
     /// Shows the terminal with the master `master` on the runtime's own standard streams.
     pub(crate) fn show(&mut self, master: OwnedFd, sized: bool) -> anyhow::Result<()> {
         let relay = Relay::new(master)?;
@@ -39,7 +56,10 @@ impl Foreground {
     /// Waits for the program to end: its exit code, or 128 and the signal that ended it.
     pub(crate) fn wait(mut self, child: &Child, signals: &Signals) -> anyhow::Result<u8> {
         loop {
-            let (signal, ended) = self.next_events(child.pidfd.as_fd(), signals)?;
+            let Events { signal, ended, said } = self.next_events(child.pidfd.as_fd(), signals)?;
+            if said {
+                self.hear_of_readiness();
+            }
             if signal {
                 self.take_signals(child, signals)?;
             }
@@ -50,13 +70,14 @@ impl Foreground {
         }
     }
 
-    /// Waits for anything, and relays the terminal. Whether there are signals, and whether the
-    /// program has ended.
-    fn next_events(
-        &mut self,
-        pidfd: BorrowedFd<'_>,
-        signals: &Signals,
-    ) -> anyhow::Result<(bool, bool)> {
+    /// A service manager that does not hear is no reason to end the program.
+    fn hear_of_readiness(&mut self) {
+        let is_done = |readiness: &Readiness| readiness.hear().unwrap_or(true);
+        self.readiness.take_if(|readiness| is_done(readiness));
+    }
+
+    /// Waits for anything, and relays the terminal.
+    fn next_events(&mut self, pidfd: BorrowedFd<'_>, signals: &Signals) -> anyhow::Result<Events> {
         let mut fds = vec![
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
@@ -64,18 +85,23 @@ impl Foreground {
         if let Some(relay) = &self.relay {
             fds.extend(relay.interests());
         }
+        if let Some(readiness) = &self.readiness {
+            fds.push(PollFd::from_borrowed_fd(readiness.as_fd(), PollFlags::IN));
+        }
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno).context("poll"),
         }
-        let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        let mut ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
+        let of_readiness = self.readiness.as_ref().and_then(|_| ready.pop());
+        let said = of_readiness.is_some_and(|flags| !flags.is_empty());
         let is = |at: usize| ready.get(at).is_some_and(|flags| !flags.is_empty());
         let (signal, ended) = (is(0), is(1));
         if let Some(relay) = &mut self.relay {
             relay.move_bytes(ready.get(2..).unwrap_or_default());
         }
-        Ok((signal, ended))
+        Ok(Events { signal, ended, said })
     }
 
     /// Shows what the program wrote before it ended, unless somebody asks this process to end, too.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use oci_spec::runtime::Process as SpecProcess;
 
 use crate::host::Host;
+use crate::notify_socket::notify_directory;
 use crate::plan::{self, Joining, Plan, Planned, validate_id};
 use crate::request::{self, Context};
 use crate::state::State;
@@ -37,7 +38,11 @@ pub(crate) fn container(context: &Context, request: &request::Create) -> Result<
         let host = host.asked_for_labels(plan::names_labels(spec));
         let host = host.asked_for_resctrl(plan::names_intel_rdt(spec));
         let host = plan::reachable_cgroups(spec, host, request);
-        plan::create(spec, &host, request, &bundle)
+        let planned = plan::create(spec, &host, request, &bundle)?;
+        match request.notify {
+            Some(_) => plan::with_notify_socket(planned, notify_directory(context, &request.id)),
+            None => Ok(planned),
+        }
     })?;
     warn(context, &planned.warnings);
     Ok(Prepared { plan: planned.plan, process: spec.process().clone(), owner })

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::console::Console;
 use super::pending::Pending;
+use super::pidfd_socket::PidfdSocket;
 use super::serve::Line;
 use crate::plan::Terminal;
 use crate::protocol::Reply;
@@ -29,6 +30,11 @@ impl Ready<'_> {
             Some(master) => console.show(master, terminal.unwrap_or_default()),
             None => Ok(()),
         }
+    }
+
+    /// Gives its pidfd to whoever has asked for it.
+    pub(crate) fn hand_over(&self, socket: &mut PidfdSocket) -> anyhow::Result<()> {
+        socket.send(self.pending.child()?)
     }
 
     /// Lets init go on to where it waits for `start`.

@@ -189,6 +189,13 @@ impl StateDirectory {
 }
 
 impl LockedDirectory {
+    /// Makes the directory `name` in it, with this mode whatever the umask is.
+    pub(crate) fn make_directory(&self, name: &str, mode: Mode) -> anyhow::Result<()> {
+        rustix::fs::mkdirat(&self.fd, name, mode)
+            .and_then(|()| rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty()))
+            .with_context(|| format!("make the directory {name} of the state directory"))
+    }
+
     /// Saves the state: the old or the new is there at any moment, never half of one.
     pub(crate) fn save(&self, state: &State) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec(state).context("write state.json")?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::error::Reported;
 use crate::request::{self, Context};
-use crate::runtime::{Console, join, prepare};
+use crate::runtime::{Console, Kind, PidfdSocket, join, prepare};
 use crate::state::{self, State, Status};
 use crate::wait::{self, Interrupted, Signals};
 use crate::{Error, ErrorKind, Result};
@@ -23,10 +23,12 @@ pub fn exec(context: &Context, request: &request::Exec) -> Result<u8> {
     check(now.status, request)?;
     let plan = prepare::process(context, request, &state)?;
     let mut console = Console::open(&request.console)?;
+    let mut pidfd_socket = PidfdSocket::open(request.pidfd_socket.as_deref(), Kind::Exec)?;
     // From here on a signal ends what has been made, and when the program runs, it is the program's.
     let signals = Signals::block()?;
     let started = join(&plan, &state, now, request, &signals).and_then(|mut ready| {
         ready.show(&mut console, plan.process.terminal).context("exec failed")?;
+        ready.hand_over(&mut pidfd_socket).context("exec failed")?;
         ready.start().context("exec failed")?;
         Ok(ready.pending.keep_process()?)
     });

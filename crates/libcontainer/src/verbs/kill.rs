@@ -1,27 +1,41 @@
 //! `kill`.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use libcgroups::CgroupManager;
 use rustix::io::Errno;
 
-use crate::request::Context;
-use crate::state::{self, Now, State, Status};
-use crate::{Error, Result};
+use crate::request::{self, Context, Wait};
+use crate::state::{self, Now, State, StateDirectory, Status};
+use crate::{Error, ErrorKind, Result, wait};
 
 const KILL: i32 = rustix::process::Signal::KILL.as_raw();
 
-/// Sends `signal` to the container's first process, or with `all` to every process of it
-/// (runtime-spec, runtime.md, "Kill"). `SIGKILL` is for what has outlived the first process, too.
+/// Sends the signal to the container's first process, or with `all` to every process of it
+/// (runtime-spec, runtime.md, "Kill"). `SIGKILL` is for what has outlived the first process, too. Then it waits, if it
+/// is to, for the end of the first process.
 ///
 /// # Errors
-/// No such container, or it does not run. With `all` a stopped container is fine.
-pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
-    let (directory, state) = state::load(context, id)?;
-    if all {
-        return signal_all(&state, signal);
+/// No such container, or it does not run. With `all` a stopped container is fine. Or it has not ended in time.
+pub fn kill(context: &Context, request: &request::Kill) -> Result<()> {
+    let (directory, state) = state::load(context, &request.id)?;
+    // Found before the signal: what has ended by it is not to be looked for.
+    let awaited = match (request.wait, state.init) {
+        (Wait::Not, _) | (_, None) => None,
+        (_, Some(init)) => init.living()?,
+    };
+    signal(&directory, &state, request)?;
+    awaited.map_or(Ok(()), |init| wait_for_end(&init, request))
+}
+
+fn signal(directory: &StateDirectory, state: &State, request: &request::Kill) -> Result<()> {
+    let signal = request.signal;
+    if request.all {
+        return signal_all(state, signal);
     }
-    let Now { status, init } = state.now(&directory)?;
+    let Now { status, init } = state.now(directory)?;
     // Asked while init lives, which may be the proof.
     let own_cgroup = if signal == KILL { state.own_cgroup()? } else { None };
     match (status, init) {
@@ -32,6 +46,24 @@ pub fn kill(context: &Context, id: &str, signal: i32, all: bool) -> Result<()> {
     // The others outlive init where it is not the first of its pid namespace, and a frozen process dies
     // when it is let go.
     own_cgroup.map_or(Ok(()), |cgroup| Ok(cgroup.kill()?))
+}
+
+fn wait_for_end(init: &OwnedFd, request: &request::Kill) -> Result<()> {
+    let seconds = match request.wait {
+        Wait::Seconds(seconds) => Some(seconds),
+        Wait::Not | Wait::ForEver => None,
+    };
+    let deadline = seconds.and_then(|all| Instant::now().checked_add(Duration::from_secs(all)));
+    if wait::until_readable(init.as_fd(), deadline).context("poll")? {
+        return Ok(());
+    }
+    let text = format!(
+        "container {} got signal {} and has not ended in {} s (--timeout)",
+        request.id,
+        request.signal,
+        seconds.unwrap_or_default()
+    );
+    Err(Error::new(ErrorKind::Status, text))
 }
 
 fn send(init: &OwnedFd, signal: i32) -> Result<()> {

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 
+use crate::notify_socket::{ServiceManager, has_room};
 use crate::protocol::{Event, Reply, Stage};
-use crate::request::Context;
+use crate::request::{self, Context};
 use crate::runtime::death;
 use crate::runtime::end::{DEATH, destroy, poststart};
 use crate::start_socket::{already_running, connect};
@@ -19,11 +20,23 @@ use crate::{Error, ErrorKind, Result, wait};
 /// The container is not in the status `created`, has no `process`, or it failed before its program was
 /// executed, and is dead then. After a failed hook it is gone, as the spec's lifecycle says. A program that the
 /// kernel does not execute is none: the container says why on its standard error, and ends.
-pub fn start(context: &Context, id: &str) -> Result<()> {
-    let (directory, state) = state::load_to_change(context, id)?;
+pub fn start(context: &Context, request: &request::Start) -> Result<()> {
+    let (directory, state) = state::load_to_change(context, &request.id)?;
     check(&state, state.status(&directory)?)?;
     let init = state.init.ok_or_else(Error::not_running)?;
     let channel = connect(&directory)?;
+    let readiness = match &request.notify {
+        Some(address) if has_room(&directory)? => {
+            Some(ServiceManager::connect(address)?.listen(&directory)?)
+        }
+        Some(_) => {
+            (context.warn)(
+                "NOTIFY_SOCKET is set, and was not when the container was created: nobody is told",
+            );
+            None
+        }
+        None => None,
+    };
     // Whoever removes the socket is the one that starts: there is no second start.
     if !directory.unlink(START_SOCKET)? {
         return Err(already_running());
@@ -34,7 +47,10 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
             if let Some(signal) = init.killed_before_program() {
                 return Err(death::before_program(signal, &state.cgroup).into());
             }
-            poststart(context, directory, &state, None)
+            poststart(context, directory, &state, None)?;
+            let Some(readiness) = readiness else { return Ok(()) };
+            let pidfd = init.living()?;
+            Ok(readiness.wait(pidfd.as_ref().map(|pidfd| pidfd.as_fd()), init.pid, None)?)
         }
         Some((Event::Failed(failure), _)) => {
             if failure.stage == Stage::StartHooks {

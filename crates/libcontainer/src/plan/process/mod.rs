@@ -64,11 +64,16 @@ impl Process {
     /// called is meant for the program, whose pid is 1 in a pid namespace of its own: engines count on that number.
     pub(crate) fn with_sockets(mut self, count: u32) -> Self {
         if count > 0 {
-            let variables = [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()];
-            let env = self.env.into_iter();
-            let more = variables.into_iter().filter_map(|variable| CString::new(variable).ok());
-            self.env = last_of_each(env.chain(more).collect());
+            self = self.with_variable(&format!("LISTEN_FDS={count}"));
+            self = self.with_variable("LISTEN_PID=1");
         }
+        self
+    }
+
+    /// The process with one variable more, in place of one of that name.
+    pub(crate) fn with_variable(mut self, variable: &str) -> Self {
+        self.env.extend(CString::new(variable));
+        self.env = last_of_each(self.env);
         self
     }
 }
