@@ -100,7 +100,8 @@ impl Layout {
     }
 
     /// Whether a v1 hierarchy has `controller`.
-    pub(crate) fn has_legacy(&self, controller: &str) -> bool {
+    #[must_use]
+    pub fn has_legacy(&self, controller: &str) -> bool {
         self.legacy.iter().any(|mount| mount.controllers.iter().any(|name| name == controller))
     }
 

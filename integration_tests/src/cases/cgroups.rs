@@ -15,7 +15,7 @@ use crate::view::{CGROUPS, Layout, layout};
 
 cases!("cgroups":
     every_hierarchy, absolute_path, relative_path, nested_path, existing_parent_is_kept,
-    memory_limit, memory_swap, memory_unlimited, memory_kills, cpu_weight,
+    memory_limit, memory_swap, memory_unlimited, memory_of_tcp, memory_kills, cpu_weight,
     cpu_quota, cpu_limits, cpuset, several_limits, block_io_weight, shares_that_cannot_be, no_class_of_the_network, a_way_up_is_refused, a_used_cgroup_is_refused,
     a_cgroup_used_in_one_hierarchy_is_refused, a_frozen_cgroup_is_refused, threads_are_no_processes,
     a_missing_controller_is_named, none_of_its_own, processes_are_counted, delete_removes_sub_cgroups,
@@ -170,6 +170,17 @@ fn memory_unlimited(container: &mut Container) -> Test {
     container.start_idle()?;
     let limit = read(container, &["memory.limit_in_bytes", "memory.max"])?;
     ensure!(limit == "max" || limit.parse::<u64>()? > 1 << 50, "{limit}");
+    Ok(())
+}
+
+/// A control of v1, which v2 does not have: there it is passed over.
+fn memory_of_tcp(container: &mut Container) -> Test {
+    need("memory")?;
+    container.set("/linux/resources/memory", json!({ "kernelTCP": 33554432 }));
+    container.start_idle()?;
+    if layout()? != Layout::V2 {
+        same!(read(container, &["memory.kmem.tcp.limit_in_bytes"])?, "33554432");
+    }
     Ok(())
 }
 

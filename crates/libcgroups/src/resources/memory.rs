@@ -9,6 +9,7 @@ pub(crate) fn plan(memory: &LinuxMemory, table: &mut Table<'_>) {
         ("/memory/limit", memory.limit()),
         ("/memory/reservation", memory.reservation()),
         ("/memory/swap", memory.swap()),
+        ("/memory/kernelTCP", memory.kernel_tcp()),
     ];
     for (pointer, value) in sizes {
         if let Some(value) = value.filter(|value| *value < -1) {
@@ -19,7 +20,8 @@ pub(crate) fn plan(memory: &LinuxMemory, table: &mut Table<'_>) {
     let asks = sizes.iter().any(|(_, value)| set(*value).is_some())
         || memory.swappiness().is_some()
         || memory.disable_oom_killer() == Some(true)
-        || memory.use_hierarchy().is_some();
+        || memory.use_hierarchy().is_some()
+        || (kernel_tcp(memory).is_some() && table.has_legacy("memory"));
     if !asks {
         return;
     }
@@ -28,6 +30,11 @@ pub(crate) fn plan(memory: &LinuxMemory, table: &mut Table<'_>) {
         Some(Hierarchy::Unified) => unified(memory, table),
         None => {}
     }
+}
+
+/// The limit of the kernel's buffers for TCP, which v2 does not have.
+fn kernel_tcp(memory: &LinuxMemory) -> Option<i64> {
+    set(memory.kernel_tcp())
 }
 
 /// Zero means unset, as engines write it.
@@ -57,6 +64,9 @@ fn legacy(memory: &LinuxMemory, hierarchy: Hierarchy, table: &mut Table<'_>) {
     }
     if memory.disable_oom_killer() == Some(true) {
         table.write(hierarchy, "memory.oom_control", 1, "/memory/disableOOMKiller");
+    }
+    if let Some(limit) = kernel_tcp(memory) {
+        table.write(hierarchy, "memory.kmem.tcp.limit_in_bytes", limit, "/memory/kernelTCP");
     }
     if memory.use_hierarchy() == Some(false) {
         refuse_flat(table);

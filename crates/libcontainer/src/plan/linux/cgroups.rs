@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use libcgroups::{DeviceAccess, Limits, Location, Present, Property};
+use libcgroups::{DeviceAccess, Layout, Limits, Location, Present, Property};
 use libnamespaces::{Kind, Namespaces};
 use libsyscall::mount::attribute;
 use oci_spec::runtime::{LinuxMemory, LinuxResources, Spec};
@@ -100,7 +100,7 @@ pub(crate) fn unit_properties(given: &Given<'_>, found: &mut Violations) -> Vec<
 pub(crate) fn limits(given: &Given<'_>, found: &mut Violations) -> Limits {
     let Some(resources) = given.linux.resources() else { return Limits::default() };
     if let Some(memory) = resources.memory() {
-        check_old_memory(memory, found);
+        check_old_memory(memory, &given.host.cgroups, found);
     }
     let unlimited = has_old_pids_of_zero(given.spec.version(), resources);
     let without_pids = unlimited.then(|| resources.clone()).map(|mut resources| {
@@ -139,7 +139,7 @@ pub(crate) fn new_limits(
     found: &mut Violations,
 ) -> Limits {
     if let Some(memory) = resources.memory() {
-        check_old_memory(memory, found);
+        check_old_memory(memory, &host.cgroups, found);
     }
     if resources.devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
         found.warn("/linux/resources/devices: stay as they are".to_owned());
@@ -173,12 +173,16 @@ pub(crate) fn device_access(given: &Given<'_>, found: &mut Violations) -> Device
 
 /// Controls that kernels have lost: limits of kernel memory (Linux 5.16, and never in v2), and
 /// the choice whether a parent counts what its children use (Linux 5.11: it always does).
-fn check_old_memory(memory: &LinuxMemory, found: &mut Violations) {
-    let limits = [("kernel", memory.kernel()), ("kernelTCP", memory.kernel_tcp())];
-    for (name, limit) in limits {
+fn check_old_memory(memory: &LinuxMemory, layout: &Layout, found: &mut Violations) {
+    let none_of_v2 = memory.kernel_tcp().filter(|_| !layout.has_legacy("memory"));
+    let limits = [
+        ("kernel", memory.kernel(), "kernels have no such limit any more"),
+        ("kernelTCP", none_of_v2, "cgroup v2 has no such limit"),
+    ];
+    for (name, limit, why) in limits {
         // Zero means unset, and -1 no limit.
         if let Some(limit) = limit.filter(|limit| *limit > 0) {
-            let why = "has no effect, kernels have no such limit any more";
+            let why = format!("has no effect, {why}");
             found.warn(format!("/linux/resources/memory/{name} {limit}: {why}"));
         }
     }
