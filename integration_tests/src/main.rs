@@ -10,6 +10,7 @@
 //! loses its first thread; `--parent ...` is a caller that has the containers for children.
 #![allow(clippy::print_stdout, reason = "a test runner reports on standard output")]
 
+mod agent;
 mod apparmor;
 mod arguments;
 mod cases;

@@ -39,6 +39,32 @@ pub struct Channel<Tx, Rx> {
     types: PhantomData<fn(Tx) -> Rx>,
 }
 
+/// The system call by which a message goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// sendmsg(2), as all others do.
+    Sendmsg,
+    /// sendmmsg(2), where the other is out of reach.
+    Sendmmsg,
+}
+
+/// A message in the form in which it is sent.
+#[derive(Debug)]
+pub struct Encoded<Tx> {
+    bytes: Vec<u8>,
+    types: PhantomData<fn(Tx)>,
+}
+
+impl<Tx: Serialize> Encoded<Tx> {
+    /// That of `message`.
+    ///
+    /// # Errors
+    /// It is no JSON.
+    pub fn new(message: &Tx) -> Result<Self, Error> {
+        Ok(Self { bytes: serde_json::to_vec(message)?, types: PhantomData })
+    }
+}
+
 /// Two connected ends with mirrored types.
 pub type Pair<A, B> = (Channel<A, B>, Channel<B, A>);
 
@@ -72,10 +98,29 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// [`Error::Closed`] if nobody listens any more, else what sendmsg(2) says.
     pub fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let bytes = serde_json::to_vec(message)?;
-        packet::send(self.socket.as_fd(), &bytes, descriptors).map_err(|errno| match errno {
-            Errno::PIPE | Errno::CONNRESET => Error::Closed,
-            errno => Error::Socket { call: "sendmsg", errno },
-        })
+        let sent = packet::send(self.socket.as_fd(), &bytes, descriptors);
+        sent.map_err(not_sent("sendmsg"))
+    }
+
+    /// Sends a message with one descriptor by `call`, and by no other system call: not one for memory either.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub fn send_by(
+        &self,
+        call: Call,
+        message: &Encoded<Tx>,
+        descriptor: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        let (socket, bytes) = (self.socket.as_fd(), &message.bytes);
+        match call {
+            Call::Sendmsg => {
+                packet::send(socket, bytes, &[descriptor]).map_err(not_sent("sendmsg"))
+            }
+            Call::Sendmmsg => {
+                packet::send_by_sendmmsg(socket, bytes, descriptor).map_err(not_sent("sendmmsg"))
+            }
+        }
     }
 
     /// Waits for a message; nothing when the other side has ended.
@@ -99,7 +144,22 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// Those of both; [`Error::Closed`] if there is no answer.
     pub fn ask(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<Rx, Error> {
         self.send(message, descriptors)?;
+        self.answer()
+    }
+
+    /// Waits for the answer to what was sent.
+    ///
+    /// # Errors
+    /// As [`Channel::receive`]; [`Error::Closed`] if there is no answer.
+    pub fn answer(&self) -> Result<Rx, Error> {
         self.receive()?.map(|(reply, _)| reply).ok_or(Error::Closed)
+    }
+}
+
+fn not_sent(call: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |errno| match errno {
+        Errno::PIPE | Errno::CONNRESET => Error::Closed,
+        errno => Error::Socket { call, errno },
     }
 }
 
@@ -113,7 +173,7 @@ mod tests {
 
     use serde::{Deserialize, Serialize};
 
-    use super::{Channel, Error, pair};
+    use super::{Call, Channel, Encoded, Error, pair};
 
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     enum Question {
@@ -137,6 +197,19 @@ mod tests {
         assert_eq!(asks.ask(&Question::Ready, &[answers.as_fd()]).unwrap(), Answer::Proceed);
         let (question, descriptors) = answers.receive().unwrap().unwrap();
         assert_eq!((question, descriptors.len()), (Question::Ready, 1));
+    }
+
+    #[test]
+    fn a_message_goes_by_either_call() {
+        let (asks, answers) = ends();
+        let message = Encoded::new(&Question::Ready).unwrap();
+        for call in [Call::Sendmsg, Call::Sendmmsg] {
+            asks.send_by(call, &message, answers.as_fd()).unwrap();
+            let (question, descriptors) = answers.receive().unwrap().unwrap();
+            assert_eq!((question, descriptors.len()), (Question::Ready, 1));
+        }
+        drop(answers);
+        assert!(matches!(asks.answer(), Err(Error::Closed)));
     }
 
     #[test]

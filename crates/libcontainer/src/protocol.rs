@@ -20,6 +20,8 @@ pub(crate) enum Event {
     NamespacesReady,
     /// The message carries the master of the container's terminal.
     Terminal,
+    /// The message carries the listener of the seccomp filter, which holds for init already.
+    Listener,
     /// Everything is done but the program.
     Ready,
     /// It is over.
@@ -172,6 +174,7 @@ pub(crate) fn conversation(plan: &Plan) -> Vec<Event> {
         (plan.cgroup.unit().is_some(), Event::Cgroup),
         (wants_devices || wants_hooks, Event::NamespacesReady),
         (wants_terminal, Event::Terminal),
+        (plan.listener().is_some(), Event::Listener),
         (true, Event::Ready),
     ]
     .into_iter()

@@ -107,9 +107,10 @@ pub(crate) fn check(
     let architectures = found.architectures(profile, native);
     let given = profile.syscalls().as_deref().unwrap_or_default();
     let rules = given.iter().enumerate().map(|(at, rule)| found.rule(at, rule)).collect();
-    let notifies = given.iter().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify);
-    found.listener(profile, notifies);
-    let flags = flags(profile.flags().as_deref(), notifies);
+    let is_notify = |rule: &LinuxSyscall| rule.action() == LinuxSeccompAction::ScmpActNotify;
+    let notifying = given.iter().position(is_notify);
+    found.listener(profile, notifying);
+    let flags = flags(profile.flags().as_deref(), notifying.is_some());
     let is_permissive = is_permissive(default_action);
     if found.0.is_empty() {
         Ok(Profile { architectures, default, is_permissive, rules, flags })
@@ -215,7 +216,8 @@ impl Violations {
         architectures
     }
 
-    fn listener(&mut self, profile: &LinuxSeccomp, notifies: bool) {
+    /// `notifying` is the first rule with `SCMP_ACT_NOTIFY`, if there is one.
+    fn listener(&mut self, profile: &LinuxSeccomp, notifying: Option<usize>) {
         let rule = "needs listenerPath (config-linux.md, \"Seccomp\")";
         let fix = "add the path of the agent's socket";
         let has_path =
@@ -223,8 +225,9 @@ impl Violations {
         if has_path {
             return;
         }
-        if notifies {
-            self.add("/syscalls", LinuxSeccompAction::ScmpActNotify, rule, fix);
+        if let Some(at) = notifying {
+            let pointer = format!("/syscalls/{at}/action");
+            self.add(pointer, LinuxSeccompAction::ScmpActNotify, rule, fix);
         }
         if let Some(metadata) = profile.listener_metadata().as_ref().filter(|text| !text.is_empty())
         {
@@ -331,7 +334,7 @@ mod tests {
             "/syscalls/1/errnoRet",
             "/syscalls/2/errnoRet",
             "/syscalls/2/args/0/index",
-            "/syscalls",
+            "/syscalls/3/action",
             "/listenerMetadata",
         ];
         assert_eq!(pointers(profile), expected);

@@ -20,6 +20,7 @@ pub mod packet;
 pub mod scheduler;
 pub mod seccomp;
 pub mod signal;
+pub mod unotify;
 
 pub use rustix::io::Errno;
 

@@ -38,9 +38,19 @@ pub fn set_filter(program: &[u8], flags: u32) -> Result<Option<OwnedFd>> {
     Ok(None)
 }
 
+/// Whether the kernel knows all of these `SECCOMP_FILTER_FLAG_*` bits. Nothing is installed.
+#[must_use]
+pub fn supports(flags: u32) -> bool {
+    let none = std::ptr::null::<libc::sock_fprog>();
+    // SAFETY: the kernel looks at the flags first, and refuses a program at no address with EFAULT.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, none) };
+    check(result) == Err(Errno::FAULT)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::set_filter;
+    use super::{set_filter, supports};
     use crate::Errno;
 
     #[test]
@@ -48,5 +58,11 @@ mod tests {
         for bytes in [0, 7, 9, 8 * 0x1_0000] {
             assert_eq!(set_filter(&vec![0; bytes], 0).unwrap_err(), Errno::INVAL, "{bytes}");
         }
+    }
+
+    #[test]
+    fn flags_that_there_are_and_one_that_there_is_not() {
+        assert!(supports(0) && supports(super::NEW_LISTENER));
+        assert!(!supports(1 << 31));
     }
 }

@@ -52,6 +52,7 @@ mod renames;
 mod rootfs;
 mod rootless;
 mod seccomp;
+mod seccomp_notify;
 mod selinux;
 mod slowed;
 mod sources;
@@ -117,6 +118,7 @@ pub(crate) fn all() -> Vec<Case> {
         rootfs::CASES,
         rootless::CASES,
         seccomp::CASES,
+        seccomp_notify::CASES,
         selinux::CASES,
         slowed::CASES,
         sources::CASES,

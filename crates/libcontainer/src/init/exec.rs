@@ -14,13 +14,14 @@ use libnamespaces::{Joiner, KindSet, NamespaceFiles};
 use libsyscall::clone::exit_now;
 
 use super::failure::{At as _, failure_of};
-use super::labels;
 use super::root::Root;
 use super::session::{
     enter_cgroup, leave_callers_cpus, leave_callers_keyring, new_session, run_on,
 };
 use super::terminal::Pty;
-use super::{execute, hand_over, open_terminal, prepare, take_streams, take_terminal};
+use super::{
+    execute, hand_over, identity, labels, open_terminal, prepare, take_streams, take_terminal,
+};
 use crate::plan::Joining;
 use crate::protocol::{Event, Failure, InitEnd, Stage};
 
@@ -87,6 +88,7 @@ fn become_program(exec: &Exec<'_>, master: Option<OwnedFd>) -> Result<Infallible
     let root = Root::own().at(Stage::Rootfs)?;
     let (process, confinement) = (&exec.plan.process, &exec.plan.confinement);
     let program = prepare(process, confinement, &root)?;
+    identity::complete_with_listener(process, confinement, &exec.channel).at(Stage::Identity)?;
     exec.channel.ask(&Event::Ready, &[]).context("the runtime is gone").at(Stage::Program)?;
     execute(process, confinement, &program)
 }

@@ -1,7 +1,10 @@
 //! Who the program is: limits, groups, user, capabilities.
 
-use anyhow::Context as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::{Context as _, bail};
 use caps::{CapSet, Capability, CapsHashSet};
+use libchannel::{Call, Encoded};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Rlimit, Uid, set_dumpable_behavior, setrlimit};
@@ -13,7 +16,8 @@ use rustix::thread::{
 use super::failure::from_nix;
 use super::root::Root;
 use crate::error::Property;
-use crate::plan::{Capabilities, Confinement, MemoryPolicy, Process};
+use crate::plan::{Capabilities, Confinement, Listener, MemoryPolicy, Process};
+use crate::protocol::{Event, InitEnd};
 
 /// What the user namespace's owner may need but a program without it must not have while waiting.
 const SYS_ADMIN: u64 = 1 << 21;
@@ -82,15 +86,46 @@ pub(crate) fn take_on(
     set_one(CapSet::Effective, waiting & held()?)
 }
 
-/// The rest, at the very end: the filter, then the capabilities that installing it needed. After
-/// the filter only capset(2), prctl(2) and execve(2) are called.
+/// The rest, where somebody is notified of system calls: the filter, whose listener the runtime gives to the agent, then the
+/// capabilities. It comes before [`Event::Ready`], since afterwards nobody may be there who knows the agent.
+///
+/// What is sent goes out by the first call after the filter: the agent can only answer for those that follow.
+pub(super) fn complete_with_listener(
+    process: &Process,
+    confinement: &Confinement,
+    channel: &InitEnd,
+) -> anyhow::Result<()> {
+    let Some(Listener { notifies_sendmsg, .. }) = confinement.listener else { return Ok(()) };
+    let call = if notifies_sendmsg { Call::Sendmmsg } else { Call::Sendmsg };
+    let message = Encoded::new(&Event::Listener)?;
+    let listener = install_filter(confinement)?;
+    let listener = listener.context("the filter has no listener; this is a defect of aril")?;
+    channel.send_by(call, &message, listener.as_fd()).context("hand the listener over")?;
+    channel.answer().context("the runtime is gone")?;
+    drop(listener);
+    drop_last_capabilities(process)
+}
+
+/// The rest, at the very end, unless [`complete_with_listener`] has done it: the filter, then the capabilities that
+/// installing it needed. After the filter only capset(2), prctl(2) and execve(2) are called.
 pub(crate) fn complete(process: &Process, confinement: &Confinement) -> anyhow::Result<()> {
-    if let Some(filter) = &confinement.seccomp {
-        libsyscall::seccomp::set_filter(&filter.program, filter.flags).context(Property::new(
-            "/linux/seccomp",
-            "linux.seccomp: install the filter: seccomp",
-        ))?;
+    if confinement.listener.is_some() {
+        return Ok(());
     }
+    if install_filter(confinement)?.is_some() {
+        bail!("state.json: /confinement/listener is missing: nobody would be notified");
+    }
+    drop_last_capabilities(process)
+}
+
+/// The listener, if the filter has one: close-on-exec.
+fn install_filter(confinement: &Confinement) -> anyhow::Result<Option<OwnedFd>> {
+    let Some(filter) = &confinement.seccomp else { return Ok(None) };
+    libsyscall::seccomp::set_filter(&filter.program, filter.flags)
+        .context(Property::new("/linux/seccomp", "linux.seccomp: install the filter: seccomp"))
+}
+
+fn drop_last_capabilities(process: &Process) -> anyhow::Result<()> {
     if process.no_new_privileges { Ok(()) } else { set_capabilities(&process.capabilities) }
 }
 

@@ -165,7 +165,12 @@ fn become_program(
     take_terminal(plan.process.as_ref()).at(Stage::Terminal)?;
     let kept = [Some(init.channel.as_fd()), init.start.as_ref().map(OwnedFd::as_fd)];
     let_go_of_host(itself, root, kept, plan.preserve_fds).at(Stage::Program)?;
-    let prepare = |process| Ok((process, prepare(process, &plan.confinement, root)?));
+    let prepare = |process| {
+        let program = prepare(process, &plan.confinement, root)?;
+        identity::complete_with_listener(process, &plan.confinement, &init.channel)
+            .at(Stage::Identity)?;
+        Ok((process, program))
+    };
     let program = plan.process.as_ref().map(prepare).transpose()?;
     let by_start = init.start.is_some();
     wait_for_start(init).at(Stage::Program)?;

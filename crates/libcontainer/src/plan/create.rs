@@ -44,6 +44,7 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
     let mounts = mounts::plan(given, &namespaces, mount_label.as_deref(), &root, found);
     let process = plan_process(given, &namespaces, found);
     let mut limits = cgroups::limits(given, found);
+    let (seccomp, listener) = seccomp::plan(given, found);
     let plan = Plan {
         id: request.id.clone(),
         bundle: bundle.to_owned(),
@@ -67,7 +68,8 @@ fn plan(given: &Given<'_>, found: &mut Violations) -> Plan {
         masked_paths: rootfs::masked_paths(linux, found),
         readonly_paths: rootfs::readonly_paths(linux, found),
         confinement: Confinement {
-            seccomp: seccomp::plan(linux, found),
+            seccomp,
+            listener,
             memory_policy: memory_policy::plan(linux, found),
             personality: personality::plan(linux, found),
             callers_keyring: request.no_new_keyring,

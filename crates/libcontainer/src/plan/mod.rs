@@ -31,7 +31,7 @@ pub use filesystem::{
 };
 pub(crate) use given::Given;
 pub use hooks::{HOOK_NAMES, Hook, Hooks};
-pub use linux::{Labels, MemoryPolicy, Sysctl};
+pub use linux::{Labels, Listener, MemoryPolicy, Sysctl};
 pub(crate) use linux::{
     MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, names_any as names_labels,
     names_any_of_process as process_names_labels, reachable as reachable_cgroups,
@@ -118,6 +118,11 @@ impl Plan {
         self.mount_label.as_deref().map(Parameter::context)
     }
 
+    /// Who is notified of the program's calls.
+    pub(crate) fn listener(&self) -> Option<&Listener> {
+        self.process.as_ref().and(self.confinement.listener.as_ref())
+    }
+
     /// The terminal, if the program gets one.
     pub(crate) fn terminal(&self) -> Option<Terminal> {
         self.process.as_ref().and_then(|process| process.terminal)
@@ -130,6 +135,9 @@ impl Plan {
 pub struct Confinement {
     /// `seccomp`, compiled.
     pub seccomp: Option<libseccompiler::Filter>,
+    /// Who is notified by that filter: there is one if it has a listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Listener>,
     /// `memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
     /// `linux.personality`: the domain for personality(2).

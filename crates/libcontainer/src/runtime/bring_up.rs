@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use libcgroups::Mark;
 use libnamespaces::{Child, Children, Coming, Spawned, spawn};
 
+use super::agent::Agent;
 use super::pending::Pending;
 use super::prepare::Prepared;
 use super::ready::Ready;
@@ -15,7 +16,7 @@ use crate::init::{self, Init};
 use crate::plan::Plan;
 use crate::protocol::{self, Event};
 use crate::request::{self, Context};
-use crate::state::{InitProcess, LockedDirectory, State, StateDirectory};
+use crate::state::{InitProcess, LockedDirectory, State, StateDirectory, StateDocument, Status};
 use crate::wait::Signals;
 use crate::{Result, start_socket};
 
@@ -86,6 +87,9 @@ pub(crate) fn bring_up<'a>(
     let plan = &prepared.plan;
     let mark = Mark::new().map_err(anyhow::Error::new)?;
     let mut state = State::new(plan, prepared.owner, prepared.process.clone(), mark);
+    // One that is missing is told before there is anything to undo.
+    let agent = Agent::connect(plan.listener(), StateDocument::new(&state, Status::Creating))?;
+    let others = Others { waits, signals, agent };
     // The directory comes first: making it is what takes the id, for good or not at all.
     let mut pending = Pending::of_container(StateDirectory::claim(context, &plan.id)?);
     let from = cgroup::refuse_living(context, plan)?;
@@ -98,7 +102,7 @@ pub(crate) fn bring_up<'a>(
         None => cgroup::make(&mut pending, plan, &mut state, from.as_ref()),
         Some(_) => Ok(()),
     };
-    let served = made.and_then(|()| apply(&mut pending, plan, &mut state, waits, signals));
+    let served = made.and_then(|()| apply(&mut pending, plan, &mut state, others));
     let served = served.and_then(|served| {
         // The pid file comes last: who waits for it finds a container that can be started.
         pending.write_pid_file(request.pid_file.as_deref()).map(|()| served)
@@ -120,12 +124,21 @@ struct Served<'a> {
     master: Option<OwnedFd>,
 }
 
+/// Who else has to do with a container that is being made.
+struct Others<'a> {
+    /// Who starts it.
+    waits: Waits,
+    /// Who may interrupt it.
+    signals: &'a Signals,
+    /// Who is notified of its program's calls.
+    agent: Option<Agent<'a>>,
+}
+
 fn apply<'a>(
     pending: &mut Pending,
     plan: &'a Plan,
     state: &mut State,
-    waits: Waits,
-    signals: &'a Signals,
+    Others { waits, signals, agent }: Others<'a>,
 ) -> anyhow::Result<Served<'a>> {
     // The socket exists before init, which inherits it; nobody is let in before init says so.
     let start = match waits {
@@ -159,7 +172,7 @@ fn apply<'a>(
         Coming::Joiner(expected) => {
             // What is first is the joiner's, so that what it clones is in its cgroup.
             let first = events.extract_if(.., |event| *event == Event::Cgroup).collect();
-            if let Err(failed) = serve::serve(first, &line, pending, Some(&mut making)) {
+            if let Err(failed) = serve::serve(first, &line, pending, Some(&mut making), None) {
                 expected.abandon();
                 return Err(failed);
             }
@@ -170,7 +183,7 @@ fn apply<'a>(
     pending.own_children(children);
     // Before init goes on, so that it holds from the first moment of the program.
     oom_score::adjust(plan.process.as_ref(), pid)?;
-    let master = serve::serve(events, &line, pending, Some(&mut making))?;
+    let master = serve::serve(events, &line, pending, Some(&mut making), agent)?;
     pending.finish_maker()?;
     cgroup::limit_tightly(plan)?;
     // Ready: from now on the state names the process, for `start`, `kill` and `delete`.

@@ -7,13 +7,22 @@ use libcgroups::Location;
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
 use super::pending::Pending;
-use crate::protocol::NOT_STARTED;
+use crate::protocol::{Event, NOT_STARTED};
 
 const KILL: i32 = Signal::KILL.as_raw();
 const SYSTEM_CALL: i32 = Signal::SYS.as_raw();
 
-/// How init died, or an exec process, before it was ready; or its maker, without whom it ends.
-pub(crate) fn before_ready(pending: &Pending, cgroup: &Location) -> anyhow::Error {
+/// After a filter with a listener this is the first call, and if it fails, no error can be sent either.
+const CANNOT_SEND: &str = ": /linux/seccomp must allow sendmsg (sendmmsg, where sendmsg has SCMP_ACT_NOTIFY), by which the \
+                           agent gets what it is notified by";
+
+/// How init died, or an exec process, before it was ready; or its maker, without whom it ends. `expected` is what was to be
+/// heard next.
+pub(crate) fn before_ready(
+    pending: &Pending,
+    cgroup: &Location,
+    expected: &Event,
+) -> anyhow::Error {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let ended = |pidfd: &OwnedFd| waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten();
     let maker = pending.maker().and_then(ended).filter(|status| status.exit_status() != Some(0));
@@ -26,7 +35,12 @@ pub(crate) fn before_ready(pending: &Pending, cgroup: &Location) -> anyhow::Erro
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
     };
-    anyhow!("{NOT_STARTED}: init {how} before it was ready{}", hint(signal, cgroup))
+    let could_not_say = code == Some(1) || signal == Some(SYSTEM_CALL);
+    let hint = match expected {
+        Event::Listener if could_not_say => CANNOT_SEND,
+        _ => hint(signal, cgroup),
+    };
+    anyhow!("{NOT_STARTED}: init {how} before it was ready{hint}")
 }
 
 /// That `signal` killed it when it was ready, and its program was not executed yet.

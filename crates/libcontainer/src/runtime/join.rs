@@ -8,6 +8,7 @@ use libnamespaces::{Forked, Joiner, Kind, NamespaceFiles};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::agent::Agent;
 use super::oom_score;
 use super::pending::Pending;
 use super::ready::Ready;
@@ -17,11 +18,11 @@ use crate::init::{self, Exec};
 use crate::plan::Joining;
 use crate::protocol::Event;
 use crate::request;
-use crate::state::{InitProcess, State};
+use crate::state::{InitProcess, Now, State, StateDocument};
 use crate::wait::Signals;
 use crate::{Error, ErrorKind, Result};
 
-/// Spawns the process in all the namespaces of the container, whose first process is `init`, and in its cgroup,
+/// Spawns the process in all the namespaces of the container, which is what `now` says, and in its cgroup,
 /// and serves it until it is ready. In it this does not return.
 ///
 /// # Errors
@@ -30,7 +31,7 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) fn join<'a>(
     plan: &'a Joining,
     state: &State,
-    init: OwnedFd,
+    now: Now,
     request: &request::Exec,
     signals: &'a Signals,
 ) -> Result<Ready<'a>> {
@@ -39,6 +40,11 @@ pub(crate) fn join<'a>(
         let text = "exec failed: the container's cgroup is another container's by now";
         return Err(Error::new(ErrorKind::Status, text));
     }
+    let init = now.init.ok_or_else(Error::not_running)?;
+    // One that is missing is told before there is anything to undo.
+    let listener = plan.confinement.listener.as_ref();
+    let agent =
+        Agent::connect(listener, StateDocument::new(state, now.status)).context("exec failed")?;
     let mut entry = Entry::open(&plan.cgroup)?;
     let kinds = plan.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };
@@ -77,7 +83,7 @@ pub(crate) fn join<'a>(
     let line = Line { channel: runtime_end, signals, cgroup: &plan.cgroup };
     let children = serve::children(expected, &line).map_err(no_room).context("exec failed")?;
     let pending = Pending::of_process(children.process);
-    Ok(get_ready(plan, pending, line, request).context("exec failed")?)
+    Ok(get_ready(plan, pending, line, agent, request).context("exec failed")?)
 }
 
 /// How many processes exec takes for a moment: the joiner is born in the container's cgroup, so that what it clones is.
@@ -100,12 +106,14 @@ fn get_ready<'a>(
     plan: &'a Joining,
     mut pending: Pending,
     line: Line<'a>,
+    agent: Option<Agent<'_>>,
     request: &request::Exec,
 ) -> anyhow::Result<Ready<'a>> {
     oom_score::adjust(Some(&plan.process), pending.child()?.pid)?;
     let terminal = plan.process.terminal.map(|_| Event::Terminal);
-    let events = terminal.into_iter().chain([Event::Ready]).collect();
-    let master = serve::serve(events, &line, &mut pending, None)?;
+    let listener = agent.is_some().then_some(Event::Listener);
+    let events = terminal.into_iter().chain(listener).chain([Event::Ready]).collect();
+    let master = serve::serve(events, &line, &mut pending, None, agent)?;
     pending.write_pid_file(request.pid_file.as_deref())?;
     Ok(Ready { pending, line, master })
 }

@@ -1,6 +1,7 @@
 //! Apply, outside: what the runtime does to the machine for a container or a process in one, and what
 //! it waits for.
 
+mod agent;
 mod bring_up;
 pub(crate) mod callers_limits;
 mod cgroup;

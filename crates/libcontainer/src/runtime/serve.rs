@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use libcgroups::Location;
 use libnamespaces::{Child, Children, Expected, MovedDevices};
 
+use super::agent::{Agent, Due};
 use super::pending::Pending;
 use super::{cgroup, death};
 use crate::error::Property;
@@ -38,17 +39,28 @@ pub(crate) struct Line<'a> {
 
 impl Line<'_> {
     /// Waits for an event; nothing when the other side has ended.
-    fn hear(&self) -> anyhow::Result<Option<(Event, Vec<OwnedFd>)>> {
-        self.signals.until_readable(self.channel.as_fd(), None)?;
-        self.channel.receive().context("hear from init")
+    fn hear(&self, due: Option<Due<'_>>) -> anyhow::Result<Option<(Event, Vec<OwnedFd>)>> {
+        let deadline = due.map(|due| due.at);
+        match (self.signals.until_readable(self.channel.as_fd(), deadline)?, due) {
+            (false, Some(due)) => Err(due.missed()),
+            _ => self.channel.receive().context("hear from init"),
+        }
     }
 
-    /// The next event; a failure or an early death is an error.
-    fn next(&self, pending: &Pending) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
-        match self.hear()? {
+    /// The next event, which should be `expected`; a failure or an early death is an error.
+    fn next(
+        &self,
+        pending: &Pending,
+        expected: &Event,
+        due: Option<Due<'_>>,
+    ) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
+        match self.hear(due)? {
             Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
+            Some((event, _)) if event != *expected => {
+                bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril")
+            }
             Some(event) => Ok(event),
-            None => Err(death::before_ready(pending, self.cgroup)),
+            None => Err(death::before_ready(pending, self.cgroup, expected)),
         }
     }
 
@@ -65,7 +77,7 @@ impl Line<'_> {
 
     /// Waits until nothing more can be heard.
     fn wait_for_silence(&self) -> anyhow::Result<()> {
-        match self.hear()? {
+        match self.hear(None)? {
             None => Ok(()),
             Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
             Some((event, _)) => {
@@ -105,13 +117,12 @@ pub(crate) fn serve(
     line: &Line<'_>,
     pending: &mut Pending,
     mut making: Option<&mut Making<'_>>,
+    mut agent: Option<Agent<'_>>,
 ) -> anyhow::Result<Option<OwnedFd>> {
     let mut master = None;
+    let mut due = None;
     for expected in events {
-        let (event, mut descriptors) = line.next(pending)?;
-        if event != expected {
-            bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril");
-        }
+        let (event, mut descriptors) = line.next(pending, &expected, due)?;
         match (event, &mut making) {
             (Event::Cgroup, Some(making)) => {
                 let bus = descriptors.pop().context("init sent no connection")?;
@@ -122,6 +133,11 @@ pub(crate) fn serve(
                 run_hooks(making, pending.child()?.pid, line.signals)?;
             }
             (Event::Terminal, _) => master = descriptors.pop(),
+            (Event::Listener, _) => {
+                let filter = descriptors.pop().context("init sent no listener")?;
+                let agent = agent.take().context("there is no agent for the listener")?;
+                due = Some(agent.send(filter, pending.child()?.pid)?);
+            }
             _ => return Ok(master),
         }
         line.say(Reply::Proceed)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{State, Status};
+use crate::plan::VERSIONS;
 
 /// What `state` and `list` print: runc's keys in runc's order.
 #[derive(Clone, Debug, Serialize)]
@@ -47,6 +48,32 @@ impl StateDocument {
             owner: state.owner.to_string(),
         }
     }
+}
+
+impl StateDocument {
+    /// The container process state of the process `pid` (config-linux.md, "The Container Process State"): what an agent
+    /// is told with the descriptor by which it is notified of the process's calls.
+    ///
+    /// # Errors
+    /// A bundle whose path is not UTF-8.
+    pub(crate) fn process_state(&self, pid: i32, metadata: &str) -> serde_json::Result<Vec<u8>> {
+        let [_, newest] = VERSIONS;
+        let fds = ["seccompFd"];
+        let state = SpecState::from(self);
+        let document = ProcessState { oci_version: newest, fds, pid, metadata, state };
+        serde_json::to_vec(&document)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessState<'a> {
+    oci_version: &'a str,
+    fds: [&'a str; 1],
+    pid: i32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    metadata: &'a str,
+    state: SpecState<'a>,
 }
 
 /// The spec's state, without runc's additions: what hooks read.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::error::Reported;
 use crate::request::{self, Context};
 use crate::runtime::{Console, join, prepare};
-use crate::state::{self, Now, State, Status};
+use crate::state::{self, State, Status};
 use crate::wait::{self, Interrupted, Signals};
 use crate::{Error, ErrorKind, Result};
 
@@ -19,14 +19,13 @@ use crate::{Error, ErrorKind, Result};
 /// The container is stopped or paused, or the process cannot be started.
 pub fn exec(context: &Context, request: &request::Exec) -> Result<u8> {
     let (directory, state) = state::load(context, &request.id)?;
-    let Now { status, init } = state.now(&directory)?;
-    check(status, request)?;
-    let init = init.ok_or_else(Error::not_running)?;
+    let now = state.now(&directory)?;
+    check(now.status, request)?;
     let plan = prepare::process(context, request, &state)?;
     let mut console = Console::open(&request.console)?;
     // From here on a signal ends what has been made, and when the program runs, it is the program's.
     let signals = Signals::block()?;
-    let started = join(&plan, &state, init, request, &signals).and_then(|mut ready| {
+    let started = join(&plan, &state, now, request, &signals).and_then(|mut ready| {
         ready.show(&mut console, plan.process.terminal).context("exec failed")?;
         ready.start().context("exec failed")?;
         Ok(ready.pending.keep_process()?)

@@ -1,7 +1,8 @@
 //! The features document (runtime-spec, features.md), made of the tables that parse the config.
 
 use libnamespaces::Kind;
-use libseccompiler::{ACTIONS, Architecture, FLAGS, OPERATORS};
+use libseccompiler::{ACTIONS, Architecture, FLAGS, OPERATORS, flag};
+use libsyscall::seccomp::supports;
 use serde_json::{Value, json};
 
 use crate::plan::{
@@ -46,16 +47,15 @@ fn seccomp() -> Value {
     if Architecture::native().is_none() {
         return json!({ "enabled": false });
     }
-    // The listener that SCMP_ACT_NOTIFY and its flag need is not there yet.
-    let mut actions = ACTIONS.to_vec();
-    actions.retain(|action| *action != "SCMP_ACT_NOTIFY");
+    // Newer than the oldest kernel that aril runs on.
+    let killable = supports(flag::NEW_LISTENER | flag::WAIT_KILLABLE_RECV);
     let mut flags = FLAGS.to_vec();
-    flags.retain(|flag| *flag != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV");
+    flags.retain(|flag| killable || *flag != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV");
     let mut architectures: Vec<_> = Architecture::ALL.iter().map(|one| one.name()).collect();
     architectures.sort_unstable();
     json!({
         "enabled": true,
-        "actions": actions,
+        "actions": ACTIONS,
         "operators": OPERATORS,
         "archs": architectures,
         "knownFlags": FLAGS,

@@ -463,16 +463,27 @@ fn seccomp() {
     with("/syscalls/0/names", json!([]));
     with("/listenerMetadata", json!("for nobody"));
     let notify = json!({ "names": ["mount"], "action": "SCMP_ACT_NOTIFY" });
-    check(
-        &[
-            ("/linux/seccomp", profile.clone()),
-            ("/linux/seccomp/syscalls/0", notify),
-            ("/linux/seccomp/listenerPath", json!("/run/agent.socket")),
-        ],
-        &["/linux/seccomp/syscalls/0/action"],
-    );
-    // It is used when somebody is to be notified.
+    let pathless =
+        [("/linux/seccomp", profile.clone()), ("/linux/seccomp/syscalls/0", notify.clone())];
+    check(&pathless, &["/linux/seccomp/syscalls/0/action"]);
     let path = ("/linux/seccomp/listenerPath", json!("/run/agent.socket"));
+    let rules = |rules: Value| {
+        let mut profile = profile.clone();
+        set(&mut profile, "/syscalls", rules);
+        ("/linux/seccomp", profile)
+    };
+    check(&[rules(json!([notify])), path.clone()], &[]);
+    let long = ("/linux/seccomp/listenerPath", json!(format!("/{}", "x".repeat(107))));
+    check(&[rules(json!([notify])), long], &["/linux/seccomp/listenerPath"]);
+    let longest = ("/linux/seccomp/listenerPath", json!(format!("/{}", "x".repeat(106))));
+    check(&[rules(json!([notify])), longest], &[]);
+    let named = |name: &str| json!({ "names": ["close", name], "action": "SCMP_ACT_NOTIFY" });
+    let (one, other) = (named("sendmsg"), named("sendmmsg"));
+    check(&[rules(json!([one])), path.clone()], &[]);
+    check(&[rules(json!([other])), path.clone()], &[]);
+    let both = ["/linux/seccomp/syscalls/1/names/1"];
+    check(&[rules(json!([one, other])), path.clone()], &both);
+    // It is used when somebody is to be notified.
     check(&[("/linux/seccomp", profile.clone()), path], &[]);
     let argument = json!({ "index": 6, "value": 0, "op": "SCMP_CMP_EQ" });
     let rule = json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [argument] });

@@ -16,4 +16,5 @@ pub use labels::Labels;
 pub(crate) use labels::{names_any, names_any_of_process};
 pub use memory_policy::MemoryPolicy;
 pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
+pub use seccomp::Listener;
 pub use sysctl::Sysctl;
