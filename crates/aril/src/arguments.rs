@@ -24,7 +24,7 @@ pub(crate) struct Globals {
     /// Directory of the containers' state [default: /run/aril, or $XDG_RUNTIME_DIR/aril].
     #[arg(long)]
     pub root: Option<PathBuf>,
-    /// File to which errors are appended.
+    /// File to which errors are appended; or journald:ID, syslog:NAME.
     #[arg(long)]
     pub log: Option<PathBuf>,
     /// Format of the log.

@@ -1,17 +1,23 @@
 //! The log, which engines parse.
 
 use std::fs;
-use std::process::Stdio;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::{Test, cases, same};
+use crate::command::{called_by, wait_until};
 use crate::container::Container;
+use crate::skip::Skip;
 
 cases!("log":
     json_is_one_line, json_on_standard_error, text_to_a_file, text_on_standard_error, is_appended_to,
     nothing_on_success, details_of_a_failure, details_of_a_wrong_config, unknown_format, file_that_cannot_be_opened, quotes_are_escaped, usage_errors,
+    journal_and_syslog, journal_of_systemd, nobody_listens, file_with_prefix,
 );
 
 /// A date and time as RFC 3339 writes it.
@@ -180,5 +186,90 @@ fn usage_errors(container: &mut Container) -> Test {
         same!(record["level"], "error");
         ensure!(record["msg"].as_str().is_some_and(|text| text.contains(wrong)), "{record}");
     }
+    Ok(())
+}
+
+/// Asks for a container that is not there, with this log.
+fn ask_for_nothing(
+    container: &Container,
+    flags: &[&str],
+    mount: Option<(&str, &str)>,
+) -> anyhow::Result<crate::command::Output> {
+    let mut command = container.bare_command();
+    command.arg("--root").arg(container.root()).args(flags).args(["state", &container.id]);
+    if let Some((socket, place)) = mount {
+        let mut shell = Command::new("unshare");
+        let script = format!(
+            r#"mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev && mkdir -p "$(dirname {place})" &&
+               : >{place} && mount --bind {socket} {place} && exec "$0" "$@""#
+        );
+        shell.args(["--mount", "sh", "-c", &script]);
+        command = called_by(shell, &command);
+    }
+    container.finish_command(command, Stdio::null())
+}
+
+const NOTHING: &str = "container does not exist";
+
+/// What comes to a socket in place of theirs.
+fn journal_and_syslog(container: &mut Container) -> Test {
+    let field = |name: &str, value: &str| {
+        let length = (value.len() as u64).to_le_bytes();
+        [name.as_bytes(), b"\n", &length[..], value.as_bytes(), b"\n"].concat()
+    };
+    let entry = [
+        field("MESSAGE", NOTHING),
+        field("PRIORITY", "3"),
+        field("SYSLOG_IDENTIFIER", "aril"),
+        field("ID", "a b"),
+    ];
+    let journal = "/run/systemd/journal/socket";
+    for (log, place, expected) in [
+        ("journald:a b", journal, entry.concat()),
+        ("journald:", journal, entry[..3].concat()),
+        ("syslog:conmon", "/dev/log", format!("<11>conmon: {NOTHING}").into_bytes()),
+        ("syslog:", "/dev/log", format!("<11>aril: {NOTHING}").into_bytes()),
+    ] {
+        let path = container.file("socket");
+        let socket = UnixDatagram::bind(&path)?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let output = ask_for_nothing(container, &["--log", log], Some((&path, place)))?;
+        output.fails(1, &[NOTHING])?;
+        let mut buffer = [0; 1000];
+        let length = socket.recv(&mut buffer).with_context(|| format!("{log}: nothing comes"))?;
+        same!(String::from_utf8_lossy(&buffer[..length]), String::from_utf8_lossy(&expected));
+        fs::remove_file(&path)?;
+    }
+    Ok(())
+}
+
+fn journal_of_systemd(container: &mut Container) -> Test {
+    if !Path::new("/run/systemd/journal/socket").exists() {
+        return Err(Skip("no journal here".to_owned()).into());
+    }
+    let log = format!("journald:{}", container.id);
+    ask_for_nothing(container, &["--log", &log], None)?.fails(1, &[NOTHING])?;
+    wait_until("the journal has it", || {
+        let id = format!("ID={}", container.id);
+        let shown = Command::new("journalctl").args(["-o", "cat", "-p", "err", &id]).output()?;
+        Ok(String::from_utf8_lossy(&shown.stdout).trim() == NOTHING)
+    })
+}
+
+fn nobody_listens(container: &mut Container) -> Test {
+    let path = container.file("socket");
+    drop(UnixDatagram::bind(&path)?);
+    let output = ask_for_nothing(
+        container,
+        &["--log", "journald:x"],
+        Some((&path, "/run/systemd/journal/socket")),
+    )?;
+    output.fails(1, &["--log", "journald:x", "/run/systemd/journal/socket"])
+}
+
+fn file_with_prefix(container: &mut Container) -> Test {
+    let path = container.file("log.txt");
+    ask_for_nothing(container, &["--log", &format!("file:{path}")], None)?.fails(1, &[NOTHING])?;
+    ensure!(fs::read_to_string(&path)?.contains(NOTHING), "nothing is logged");
     Ok(())
 }

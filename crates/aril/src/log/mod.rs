@@ -1,13 +1,13 @@
 //! The log: one line for an error, in runc's schema where JSON is asked for, since containerd and
 //! Podman parse it; and the same words for a person on standard error.
 
-use std::fs::{File, OpenOptions};
+mod destination;
+
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use anyhow::Context as _;
+use destination::Destination;
 use libcontainer::Details;
 use libcontainer::wording::{escaped, plain};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::arguments::{Globals, LogFormat};
 
 struct Log {
-    file: Option<File>,
+    destination: Option<Destination>,
     json: bool,
     debug: bool,
 }
@@ -24,15 +24,10 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Opens the log that the flags name.
 pub(crate) fn open(globals: &Globals) -> anyhow::Result<()> {
-    let open = |path| {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o644);
-        options.open(path).with_context(|| format!("--log {path:?}"))
-    };
-    let file = globals.log.as_ref().map(open).transpose()?;
+    let destination = globals.log.as_deref().map(Destination::open).transpose()?;
     let debug =
         globals.debug || matches!(globals.log_level.as_deref(), Some("debug" | "warning" | "info"));
-    let _ = LOG.set(Log { file, json: globals.log_format == LogFormat::Json, debug });
+    let _ = LOG.set(Log { destination, json: globals.log_format == LogFormat::Json, debug });
     Ok(())
 }
 
@@ -41,7 +36,7 @@ pub(crate) fn error(message: &str, details: &Details) {
     let log = LOG.get();
     let message = escaped(message);
     write("error", &message, details);
-    if log.is_some_and(|log| log.file.is_some()) {
+    if log.is_some_and(|log| log.destination.is_some()) {
         // The error is on its way already; a closed standard error changes nothing about it.
         let _ = writeln!(std::io::stderr(), "aril: {message}");
     }
@@ -63,14 +58,16 @@ fn write(level: &str, message: &str, details: &Details) {
             add(&mut line, details);
             line.to_string()
         }
-        Some(Log { file: Some(_), .. }) => format!("time=\"{time}\" level={level} msg={message:?}"),
+        Some(Log { destination: Some(to), .. }) if to.is_file() => {
+            format!("time=\"{time}\" level={level} msg={message:?}")
+        }
+        Some(Log { destination: Some(_), .. }) => message.to_owned(),
         _ if level == "error" => format!("aril: {message}"),
         _ => format!("aril: {level}: {message}"),
     };
-    let line = format!("{line}\n");
-    let _ = match log.and_then(|log| log.file.as_ref()) {
-        Some(mut file) => file.write_all(line.as_bytes()),
-        None => std::io::stderr().write_all(line.as_bytes()),
+    let _ = match log.and_then(|log| log.destination.as_ref()) {
+        Some(destination) => destination.write(level, &line),
+        None => writeln!(std::io::stderr(), "{line}"),
     };
 }
 
