@@ -206,6 +206,8 @@ fn ask_for_nothing(
         shell.args(["--mount", "sh", "-c", &script]);
         command = called_by(shell, &command);
     }
+    // A runtime that takes it for the name of a file makes that there.
+    command.current_dir(&container.directory);
     container.finish_command(command, Stdio::null())
 }
 
