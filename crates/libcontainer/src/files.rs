@@ -6,10 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use libcgroups::Entry;
-use libnamespaces::{
-    Kind, NamespaceFiles, Prepared, in_copy_of_mount_namespace, in_mount_namespace, own_root,
-    user_namespace,
-};
+use libnamespaces::{Kind, NamespaceFiles, Prepared, in_mount_namespace, own_root, user_namespace};
 use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
@@ -113,7 +110,7 @@ impl Files {
             Some(mounts) if plan.opens_inside => {
                 opened.elsewhere = Some(Elsewhere { mounts, root: own_root()? });
             }
-            Some(mounts) => in_mount_namespace(&mounts, || opened.open_here(plan))??,
+            Some(mounts) => in_mount_namespace(&mounts, None, || opened.open_here(plan))??,
             None => opened.open_here(plan)?,
         }
         Ok(opened)
@@ -123,7 +120,7 @@ impl Files {
     /// privilege can enter a mount namespace, and the runtime itself would not come back from there.
     pub(crate) fn open_inside(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let Some(Elsewhere { mounts, root }) = self.elsewhere.take() else { return Ok(()) };
-        in_copy_of_mount_namespace(&mounts, &root, || self.open_here(plan))?
+        in_mount_namespace(&mounts, Some(&root), || self.open_here(plan))?
     }
 
     fn open_here(&mut self, plan: &Plan) -> anyhow::Result<()> {

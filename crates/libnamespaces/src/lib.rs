@@ -32,4 +32,4 @@ pub use own_files::open_own_file;
 pub use request::{Clock, IdMapping, Joined, Namespaces, TimeOffset};
 pub use route::bring_loopback_up;
 pub use spawn::{Coming, Newborn, Spawned, enter_namespaces, spawn};
-pub use visit::{in_copy_of_mount_namespace, in_mount_namespace, own_root};
+pub use visit::{in_mount_namespace, own_root};

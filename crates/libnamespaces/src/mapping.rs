@@ -51,8 +51,7 @@ impl Ids {
         };
         let path = format!("/proc/{pid}/{file}");
         match write_file(&path, &lines(mappings), step) {
-            Err(Error::Call { errno: Errno::PERM, .. }) if self.is_own(mappings) => {
-                // Of groups only with the promise that nobody in the namespace leaves one.
+            Err(Error::Call { errno: Errno::PERM, .. }) if self.takes_promise(mappings) => {
                 write_file(&format!("/proc/{pid}/setgroups"), "deny", SETGROUPS_STEP)?;
                 write_file(&path, &lines(mappings), step)
             }
@@ -61,13 +60,11 @@ impl Ids {
         }
     }
 
-    /// Whether that is the one id that every process may map, its own.
-    fn is_own(self, mappings: &[IdMapping]) -> bool {
-        let own = match self {
-            Self::Users => rustix::process::geteuid().as_raw(),
-            Self::Groups => rustix::process::getegid().as_raw(),
-        };
-        matches!(mappings, [one] if one.host == own && one.size == 1)
+    /// Whether that is the one id that every process may map, its own: of groups only with the promise that nobody in the
+    /// namespace leaves one.
+    fn takes_promise(self, mappings: &[IdMapping]) -> bool {
+        let own = rustix::process::getegid().as_raw();
+        matches!((self, mappings), (Self::Groups, [one]) if one.host == own && one.size == 1)
     }
 
     fn map_by_program(

@@ -9,43 +9,36 @@ use rustix::process::{chroot, fchdir};
 use crate::join::enter;
 use crate::{Error, Kind};
 
-/// Does `work` in the mount namespace `copy`, a copy of the caller's, and comes back. Root and working directory
-/// are the namespace's root meanwhile (setns(2)), and the caller's again afterwards.
+/// Does `work` in the mount namespace `copy`, and comes back. Root and working directory are the namespace's root meanwhile
+/// (setns(2)), and the caller's again afterwards.
+///
+/// `copied` is the root in the mount namespace of which that is a copy; the caller's own, if it is in that.
 ///
 /// # Errors
 /// Those of setns(2), and [`Error::ChangedRoot`] where paths would lead elsewhere in the copy. A caller that
 /// gets an error may not be back.
-pub fn in_mount_namespace<T>(copy: &OwnedFd, work: impl FnOnce() -> T) -> Result<T, Error> {
-    in_copy_of_mount_namespace(copy, &own_root()?, work)
-}
-
-/// The root of this process, for [`in_copy_of_mount_namespace`].
-///
-/// # Errors
-/// Those of open(2).
-pub fn own_root() -> Result<OwnedFd, Error> {
-    open(c"/", OFlags::PATH)
-}
-
-/// As [`in_mount_namespace`], for a process that is in another mount namespace than the one of which it is a copy. `copied` is
-/// the root there.
-///
-/// # Errors
-/// The same.
-pub fn in_copy_of_mount_namespace<T>(
+pub fn in_mount_namespace<T>(
     copy: &OwnedFd,
-    copied: &OwnedFd,
+    copied: Option<&OwnedFd>,
     work: impl FnOnce() -> T,
 ) -> Result<T, Error> {
     let own = open(c"/proc/self/ns/mnt", OFlags::RDONLY)?;
     let (root, directory) = (own_root()?, open(c".", OFlags::PATH)?);
     enter(Kind::Mount, copy)?;
-    let done = is_root(copied).map(|same| same.then(work));
+    let done = is_root(copied.unwrap_or(&root)).map(|same| same.then(work));
     enter(Kind::Mount, &own)?;
     fchdir(&root).map_err(Error::call("come back to the root directory: fchdir"))?;
     chroot(c".").map_err(Error::call("come back to the root directory: chroot"))?;
     fchdir(&directory).map_err(Error::call("come back to the working directory: fchdir"))?;
     done?.ok_or(Error::ChangedRoot)
+}
+
+/// The root of this process, for [`in_mount_namespace`].
+///
+/// # Errors
+/// Those of open(2).
+pub fn own_root() -> Result<OwnedFd, Error> {
+    open(c"/", OFlags::PATH)
 }
 
 fn open(path: &CStr, flags: OFlags) -> Result<OwnedFd, Error> {

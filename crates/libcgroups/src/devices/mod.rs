@@ -18,8 +18,8 @@ pub enum DeviceAccess {
     Legacy(Vec<Write>),
     /// The v2 program, 8 bytes an instruction.
     Unified(Vec<u64>),
-    /// All that the caller may use: no cgroup of the container's own was asked for, or the caller is root of a user
-    /// namespace, who can set no rule.
+    /// All that the caller may use: no cgroup of the container's own was asked for, or the caller is an ordinary
+    /// user or root of a user namespace, who can set no rule.
     Unlimited,
 }
 

@@ -22,20 +22,19 @@ pub(crate) struct Agent<'a> {
 }
 
 impl<'a> Agent<'a> {
-    /// Connects to the agent of a process of `container`, if the process has one.
+    /// Connects to the agent of a process of `container`.
     ///
     /// # Errors
     /// Those of connect(2).
     pub(crate) fn connect(
-        listener: Option<&'a Listener>,
+        listener: &'a Listener,
         container: StateDocument,
-    ) -> anyhow::Result<Option<Self>> {
-        let Some(listener) = listener else { return Ok(None) };
+    ) -> anyhow::Result<Self> {
         let socket = connect(listener).map_err(|errno| {
             let hint = hint(errno);
             anyhow::Error::new(errno).context(about(listener, &format!("connect{hint}")))
         })?;
-        Ok(Some(Self { listener, socket, container }))
+        Ok(Self { listener, socket, container })
     }
 
     /// Gives the agent the listener of the process `pid`, and lets go of both: when the agent ends, nobody has it, and the

@@ -88,7 +88,8 @@ pub(crate) fn bring_up<'a>(
     let mark = Mark::new().map_err(anyhow::Error::new)?;
     let mut state = State::new(plan, prepared.owner, prepared.process.clone(), mark);
     // One that is missing is told before there is anything to undo.
-    let agent = Agent::connect(plan.listener(), StateDocument::new(&state, Status::Creating))?;
+    let document = || StateDocument::new(&state, Status::Creating);
+    let agent = plan.listener().map(|listener| Agent::connect(listener, document())).transpose()?;
     let others = Others { waits, signals, agent };
     // The directory comes first: making it is what takes the id, for good or not at all.
     let mut pending = Pending::of_container(StateDirectory::claim(context, &plan.id)?);

@@ -43,8 +43,9 @@ pub(crate) fn join<'a>(
     let init = now.init.ok_or_else(Error::not_running)?;
     // One that is missing is told before there is anything to undo.
     let listener = plan.confinement.listener.as_ref();
-    let agent =
-        Agent::connect(listener, StateDocument::new(state, now.status)).context("exec failed")?;
+    let document = || StateDocument::new(state, now.status);
+    let agent = listener.map(|listener| Agent::connect(listener, document())).transpose();
+    let agent = agent.context("exec failed")?;
     let mut entry = Entry::open(&plan.cgroup)?;
     let kinds = plan.namespaces;
     let root = if kinds.contains(Kind::Mount) { None } else { Some(open_root(target)?) };

@@ -34,22 +34,17 @@ impl Made {
 pub(crate) fn make(rdt: &IntelRdt, made: &mut Made) -> anyhow::Result<()> {
     let IntelRdt { group, class, schema, schemata } = rdt;
     let directory = &group.directory;
-    let is_new = match class {
-        ClassOfService::Made => make_directory(directory, "", made).map(|()| true)?,
-        ClassOfService::MadeOrCompared if directory.is_dir() => false,
-        ClassOfService::MadeOrCompared => {
-            make_directory(directory, "/closID", made).map(|()| true)?
-        }
-        ClassOfService::Present if directory.is_dir() => false,
+    match class {
+        ClassOfService::Made => make_directory(directory, "", made)?,
+        ClassOfService::MadeOrCompared if directory.is_dir() => compare(directory, schema)?,
+        ClassOfService::MadeOrCompared => make_directory(directory, "/closID", made)?,
+        ClassOfService::Present if directory.is_dir() => {}
         ClassOfService::Present => {
             let shown = directory.display();
             let text =
                 format!("there is no class of service {shown}, and no schema to make it with");
             return Err(told("/closID", &text).into_error());
         }
-    };
-    if *class == ClassOfService::MadeOrCompared && !is_new {
-        compare(directory, schema)?;
     }
     write_schemata(directory, schema, schema_pointer(schema))?;
     write_schemata(directory, schemata, "/schemata")?;

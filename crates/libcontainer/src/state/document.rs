@@ -48,9 +48,7 @@ impl StateDocument {
             owner: state.owner.to_string(),
         }
     }
-}
 
-impl StateDocument {
     /// The container process state of the process `pid` (config-linux.md, "The Container Process State"): what an agent
     /// is told with the descriptor by which it is notified of the process's calls.
     ///
