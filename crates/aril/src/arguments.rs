@@ -270,10 +270,10 @@ pub(crate) struct Update {
     /// How many processes there may be; -1 for any number.
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub pids_limit: Option<i64>,
-    /// Schema of the L3 cache (not supported yet).
+    /// Shares of the L3 cache for the container's class of service, as in linux.intelRdt.l3CacheSchema.
     #[arg(long, value_name = "SCHEMA")]
     pub l3_cache_schema: Option<String>,
-    /// Schema of the memory bandwidth (not supported yet).
+    /// Its shares of the memory bandwidth, as in linux.intelRdt.memBwSchema.
     #[arg(long, value_name = "SCHEMA")]
     pub mem_bw_schema: Option<String>,
 }

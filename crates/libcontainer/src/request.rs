@@ -126,6 +126,18 @@ pub struct Update {
     pub id: String,
     /// The new limits.
     pub resources: Resources,
+    /// The new schema of its class of service.
+    pub schema: Schema,
+}
+
+/// What the processes of a class of service get of the cache and of the memory's bandwidth, as lines of the file `schemata`
+/// (Documentation/filesystems/resctrl.rst of the kernel). What is absent or empty stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// As `linux.intelRdt.l3CacheSchema`.
+    pub l3_cache: Option<String>,
+    /// As `linux.intelRdt.memBwSchema`.
+    pub memory_bandwidth: Option<String>,
 }
 
 /// Who manages the cgroup of a new container.

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::ensure;
 use serde_json::{Value, json};
 
+use super::cgroups::need;
 use super::{Test, cases, same};
 use crate::command::Output;
 use crate::container::Container;
@@ -16,7 +17,8 @@ use crate::skip::Skip;
 
 cases!("resource_control":
     the_class_is_entered, exec_enters_the_class, a_class_stays, one_of_its_own_goes, a_failed_create_leaves_none,
-    another_schema_is_refused, a_class_that_is_not_there, without_a_filesystem,
+    another_schema_is_refused, a_class_that_is_not_there, without_a_filesystem, update_changes_the_schema,
+    update_that_is_refused_changes_nothing, update_without_a_class,
 );
 
 /// Shows the program that follows, and nobody else, one more mount.
@@ -133,4 +135,63 @@ fn without_a_filesystem(container: &mut Container) -> Test {
         return Err(Skip("this machine has resctrl".to_owned()).into());
     }
     container.create_refused(&["/linux/intelRdt", "no resctrl filesystem is mounted"])
+}
+
+/// In a class whose file has three lines.
+fn in_a_class(container: &mut Container) -> anyhow::Result<PathBuf> {
+    let class = make_class(container, "gold", "    L3:0=f;1=f\n    MB:0=100\n    L2:0=1\n")?;
+    create(container, json!({ "closID": "gold" }))?.success()?;
+    container.verb("start")?.success()?;
+    Ok(class.join("schemata"))
+}
+
+fn update(container: &Container, flags: &[&str]) -> anyhow::Result<Output> {
+    container.runtime(&[&["update"], flags, &[&container.id]].concat())
+}
+
+/// In the kernel's file each write is taken by itself; here the lines are over those that were there.
+fn update_changes_the_schema(container: &mut Container) -> Test {
+    let schemata = in_a_class(container)?;
+    let before = fs::read_to_string(&schemata)?;
+    update(container, &["--l3-cache-schema", "", "--mem-bw-schema="])?.success()?;
+    same!(fs::read_to_string(&schemata)?, before);
+    update(container, &["--l3-cache-schema", "L3:0=3", "--mem-bw-schema", "MB:0=50"])?.success()?;
+    let written = "L3:0=3\nMB:0=50\n";
+    same!(fs::read_to_string(&schemata)?, written.to_owned() + &before[written.len()..]);
+    fs::write(&schemata, "")?;
+    let limits = container.file("resources.json");
+    fs::write(&limits, "{}")?;
+    update(container, &["--resources", &limits, "--mem-bw-schema", "MB:0=20"])?.success()?;
+    same!(fs::read_to_string(&schemata)?, "MB:0=20\n");
+    Ok(())
+}
+
+fn update_that_is_refused_changes_nothing(container: &mut Container) -> Test {
+    need("cpuset")?;
+    let schemata = in_a_class(container)?;
+    let before = fs::read_to_string(&schemata)?;
+    update(container, &["--mem-bw-schema", "L3:0=1"])?
+        .fails(1, &["/linux/intelRdt/memBwSchema", "MB:"])?;
+    same!(fs::read_to_string(&schemata)?, before);
+    // The new schema is written first, and what it was about is written again.
+    update(container, &["--l3-cache-schema", "L3:0=3", "--cpuset-cpus", "0-9999"])?
+        .fails(1, &["cpus", "0-9999"])?;
+    same!(fs::read_to_string(&schemata)?, before);
+    update(container, &["--mem-bw-schema", "MB:0=5", "--cpuset-cpus", "0-9999"])?
+        .fails(1, &["cpus", "0-9999"])?;
+    let restored = "    MB:0=100\n";
+    same!(fs::read_to_string(&schemata)?, restored.to_owned() + &before[restored.len()..]);
+    // The class is gone.
+    fs::remove_file(&schemata)?;
+    update(container, &["--l3-cache-schema", "L3:0=3"])?
+        .fails(1, &["linux.intelRdt.l3CacheSchema", "schemata", "no such file or directory"])
+}
+
+fn update_without_a_class(container: &mut Container) -> Test {
+    container.start_idle()?;
+    for flag in ["--l3-cache-schema=L3:0=1", "--mem-bw-schema=MB:0=1"] {
+        update(container, &[flag])?
+            .fails(1, &["/linux/intelRdt", "no class of service", "create it with"])?;
+    }
+    Ok(())
 }

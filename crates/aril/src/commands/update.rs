@@ -2,28 +2,22 @@
 
 use std::path::Path;
 
-use anyhow::bail;
 use libcontainer::Context;
-use libcontainer::request::{self, Resources};
+use libcontainer::request::{self, Resources, Schema};
 use serde_json::{Map, Value};
 
 use crate::arguments::{CpuFlags, MemoryFlags, Update};
 
 /// Changes the limits.
 pub(crate) fn run(context: &Context, update: Update) -> anyhow::Result<()> {
-    for (flag, value) in
-        [("l3-cache-schema", &update.l3_cache_schema), ("mem-bw-schema", &update.mem_bw_schema)]
-    {
-        if value.as_ref().is_some_and(|value| !value.is_empty()) {
-            bail!("--{flag} is not supported yet");
-        }
-    }
     let resources = match &update.resources {
         Some(path) if path == Path::new("-") => Resources::StandardInput,
         Some(path) => Resources::File(path.clone()),
         None => Resources::Given(of_flags(&update).into()),
     };
-    Ok(libcontainer::update(context, &request::Update { id: update.id, resources })?)
+    let schema =
+        Schema { l3_cache: update.l3_cache_schema, memory_bandwidth: update.mem_bw_schema };
+    Ok(libcontainer::update(context, &request::Update { id: update.id, resources, schema })?)
 }
 
 /// The flags as `linux.resources`. Zero and nothing stand for what stays as it is.

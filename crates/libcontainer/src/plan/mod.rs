@@ -41,7 +41,7 @@ pub(crate) use notify::with_notify_socket;
 pub use process::{Affinity, Capabilities, Process, Rlimit, Terminal, capability_names};
 pub(crate) use rules::Violations;
 pub use rules::{NumberSet, VERSIONS, validate_id};
-pub use update::update;
+pub use update::{Limited, Update, update};
 
 /// What was planned, and what is worth saying about it.
 #[derive(Clone, Debug)]

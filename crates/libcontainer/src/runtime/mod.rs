@@ -17,7 +17,7 @@ mod pidfd_socket;
 pub(crate) mod prepare;
 mod ready;
 mod relay;
-mod resctrl;
+pub(crate) mod resctrl;
 pub(crate) mod serve;
 
 pub(crate) use bring_up::{Waits, bring_up};

@@ -54,6 +54,40 @@ pub(crate) fn make(rdt: &IntelRdt, made: &mut Made) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a class had.
+#[derive(Debug)]
+pub(crate) struct Before {
+    directory: PathBuf,
+    lines: Vec<String>,
+}
+
+impl Before {
+    /// Gives it back, as far as it can be.
+    pub(crate) fn restore(self) {
+        let _ = write_schemata(&self.directory, &self.lines, "");
+    }
+}
+
+/// Writes another schema, and says what the class had in its place.
+///
+/// # Errors
+/// The class is gone, or the kernel refuses the schema.
+pub(crate) fn replace(group: &ResourceGroup, schema: &[String]) -> anyhow::Result<Before> {
+    let directory = group.directory.clone();
+    if schema.is_empty() {
+        return Ok(Before { directory, lines: Vec::new() });
+    }
+    let pointer = schema_pointer(schema);
+    let present = read_schemata(&directory, pointer)?;
+    let is_replaced = |line: &&str| {
+        let name = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
+        schema.iter().any(|new| name(new) == name(line))
+    };
+    let lines = present.lines().filter(is_replaced).map(str::to_owned).collect();
+    write_schemata(&directory, schema, pointer)?;
+    Ok(Before { directory, lines })
+}
+
 /// Moves the process with this pid into the groups; what it makes is born in them.
 ///
 /// # Errors
@@ -112,6 +146,11 @@ fn make_directory(directory: &Path, property: &str, made: &mut Made) -> anyhow::
     Ok(())
 }
 
+fn read_schemata(directory: &Path, property: &str) -> anyhow::Result<String> {
+    let file = directory.join("schemata");
+    fs::read_to_string(&file).with_context(|| told(property, &format!("read {}", file.display())))
+}
+
 /// Writes the lines at once.
 fn write_schemata(directory: &Path, lines: &[String], property: &str) -> anyhow::Result<()> {
     if lines.is_empty() {
@@ -143,10 +182,8 @@ fn compare(directory: &Path, schema: &[String]) -> anyhow::Result<()> {
     if schema.is_empty() {
         return Ok(());
     }
-    let file = directory.join("schemata");
     let property = schema_pointer(schema);
-    let present = fs::read_to_string(&file)
-        .with_context(|| told(property, &format!("read {}", file.display())))?;
+    let present = read_schemata(directory, property)?;
     match schema.iter().find(|line| !is_in(line, &present)) {
         None => Ok(()),
         Some(line) => {

@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use crate::request::{Context, Update};
+use crate::runtime::resctrl;
 use crate::state::{self, Status};
 use crate::{Error, Result, plan, spec};
 
@@ -18,9 +19,17 @@ pub fn update(context: &Context, request: &Update) -> Result<()> {
     }
     let cgroup = state.require_own_cgroup()?;
     let (host, present) = (Host::probe()?, cgroup.present());
-    let plan = |resources: &_| plan::update(resources, &host, &present);
+    let group = state.resource_group.as_ref();
+    let container = plan::Limited { present: &present, group };
+    let plan = |resources: &_| plan::update(resources, &request.schema, &host, container);
     let warnings = loaded.warnings.clone();
     let (_, planned) = loaded.plan(plan)?;
     warnings.iter().chain(&planned.warnings).for_each(|warning| (context.warn)(warning));
-    Ok(cgroup.update(&planned.plan)?)
+    let plan::Update { limits, schema } = planned.plan;
+    let before = group.map(|group| resctrl::replace(group, &schema)).transpose()?;
+    if let Err(error) = cgroup.update(&limits) {
+        before.into_iter().for_each(resctrl::Before::restore);
+        return Err(error.into());
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use oci_spec::runtime::{LinuxIntelRdt, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Given, Violations};
+use crate::request::Schema;
 
 /// The groups that the container's processes are in, as the state keeps them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +64,8 @@ pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Option<IntelRdt
     let class_name = set(rdt.clos_id());
     let id = given.request.id.as_str();
     let directory = directory(root, class_name, id, found);
-    let (schema, schemata) = (schema(rdt, found), schemata(rdt, found));
+    let schema = schema(set(rdt.l3_cache_schema()), set(rdt.mem_bw_schema()), found);
+    let schemata = schemata(rdt, found);
     let class = match class_name {
         None => ClassOfService::Made,
         Some(_) if schema.is_empty() && schemata.is_empty() => ClassOfService::Present,
@@ -76,6 +78,20 @@ pub(crate) fn plan(given: &Given<'_>, found: &mut Violations) -> Option<IntelRdt
         directory,
     };
     Some(IntelRdt { group, class, schema, schemata })
+}
+
+/// The new schema of a container's class, as lines; empty leaves it as it is.
+pub(crate) fn new_schema(
+    wanted: &Schema,
+    group: Option<&ResourceGroup>,
+    found: &mut Violations,
+) -> Vec<String> {
+    let lines = schema(set(&wanted.l3_cache), set(&wanted.memory_bandwidth), found);
+    if let (None, Some(first)) = (group, lines.first()) {
+        let rule = "the container has no class of service";
+        found.add("/linux/intelRdt", first, rule, "create it with linux.intelRdt");
+    }
+    lines
 }
 
 /// The directory of the class. Without a name it has the container's.
@@ -94,13 +110,11 @@ fn directory(root: &Path, class: Option<&str>, id: &str, found: &mut Violations)
 
 /// The lines of `l3CacheSchema` and `memBwSchema`, which are written at once. Where the first has lines about the memory,
 /// too, the second counts.
-fn schema(rdt: &LinuxIntelRdt, found: &mut Violations) -> Vec<String> {
-    let memory = set(rdt.mem_bw_schema());
+fn schema(cache: Option<&str>, memory: Option<&str>, found: &mut Violations) -> Vec<String> {
     if let Some(line) = memory.filter(|line| !line.starts_with("MB:") || line.contains('\n')) {
         let rule = "must be one line that starts with MB: (config-linux.md, \"IntelRdt\")";
         found.add("/linux/intelRdt/memBwSchema", line, rule, "write for example \"MB:0=70\"");
     }
-    let cache = set(rdt.l3_cache_schema());
     let lines = cache.into_iter().flat_map(str::lines).filter(|line| !line.trim().is_empty());
     let of_the_cache = |line: &&str| memory.is_none() || !line.trim_start().starts_with("MB:");
     lines.filter(of_the_cache).chain(memory).map(str::to_owned).collect()

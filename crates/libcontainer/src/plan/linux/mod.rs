@@ -14,6 +14,7 @@ pub(super) mod uts;
 
 pub(crate) use cgroups::reachable;
 pub(crate) use intel_rdt::is_named as names_intel_rdt;
+pub(super) use intel_rdt::new_schema;
 pub use intel_rdt::{ClassOfService, IntelRdt, ResourceGroup};
 pub use labels::Labels;
 pub(crate) use labels::{names_any, names_any_of_process};
