@@ -1,5 +1,6 @@
 //! One command of the runtime, run to its end.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -11,7 +12,23 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 /// How long one command may take: a hang is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same in a test that is known to hang.
+const PATIENCE_WITH_A_HANG: Duration = Duration::from_secs(4);
+
+thread_local! {
+    static PATIENCE_OF_THIS_TEST: Cell<Duration> = const { Cell::new(PATIENCE) };
+}
+
+/// How long one command of the test that this thread runs may take.
+pub(crate) fn patience() -> Duration {
+    PATIENCE_OF_THIS_TEST.get()
+}
+
+/// Says whether the next test of this thread is known to hang.
+pub(crate) fn expect_a_hang(is_known: bool) {
+    PATIENCE_OF_THIS_TEST.set(if is_known { PATIENCE_WITH_A_HANG } else { PATIENCE });
+}
 
 /// `caller` with `command`, and the variables that it sets, as its last arguments: for a shell or
 /// another program that executes it.
@@ -111,7 +128,7 @@ pub(crate) fn wait(child: &mut Child) -> anyhow::Result<i32> {
         if let Some(status) = child.try_wait()? {
             return Ok(status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)));
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience() {
             let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let _ = group.map(|group| kill_process_group(group, Signal::KILL));
             child.kill()?;
@@ -129,7 +146,7 @@ pub(crate) fn wait_until(
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     while !question()? {
-        ensure!(start.elapsed() < PATIENCE, "never: {what}");
+        ensure!(start.elapsed() < patience(), "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())

@@ -27,6 +27,13 @@ pub(crate) struct Expected<'a> {
     pub sometimes: bool,
 }
 
+impl Expected<'_> {
+    /// Whether a command does not end, or what is waited for never comes.
+    pub(crate) fn is_a_hang(self) -> bool {
+        self.says == "hangs" || self.says.starts_with("never: ")
+    }
+}
+
 /// The list; `#` starts a comment.
 #[derive(Default)]
 pub(crate) struct Differences(Vec<Difference>);

@@ -14,7 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
-use crate::command::{Output, PATIENCE};
+use crate::command::{Output, patience};
 use crate::container::Container;
 
 /// The master's side: what is typed, and what is seen.
@@ -49,7 +49,7 @@ impl Master {
                 let rest = self.unseen.split_off(place + word.len());
                 return Ok(std::mem::replace(&mut self.unseen, rest));
             }
-            let goes_on = start.elapsed() < PATIENCE && self.read()?;
+            let goes_on = start.elapsed() < patience() && self.read()?;
             ensure!(goes_on, "{word:?} is not in {:?}", self.unseen);
         }
     }
@@ -79,7 +79,7 @@ impl Master {
 
 /// Whether there is something to read within the time of a test.
 fn is_readable(file: &impl AsFd) -> anyhow::Result<bool> {
-    let timeout = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs())?, tv_nsec: 0 };
+    let timeout = Timespec { tv_sec: i64::try_from(patience().as_secs())?, tv_nsec: 0 };
     Ok(poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&timeout))? == 1)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use crate::command::expect_a_hang;
 use crate::container::Container;
 use crate::differences::{Differences, Expected};
 use crate::runtime::Runtime;
@@ -93,7 +94,9 @@ pub(crate) fn run(
     let work = || {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
             let start = Instant::now();
-            let verdict = judge(run_one(runtime, *case), differences.expected(case.name));
+            let expected = differences.expected(case.name);
+            expect_a_hang(expected.is_some_and(|listed| listed.is_a_hang()));
+            let verdict = judge(run_one(runtime, *case), expected);
             print(&format!("{} ({:.2} s)", case.name, start.elapsed().as_secs_f64()), &verdict);
             if limits.fail_fast && matches!(verdict, Verdict::Failed(_)) {
                 next.store(cases.len(), Ordering::Relaxed);

@@ -155,7 +155,7 @@ impl Slow {
     fn new(name: &str) -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("notify-slow-{}-{name}", std::process::id()));
         let socket = std::os::unix::net::UnixDatagram::bind(&path)?;
-        socket.set_read_timeout(Some(crate::command::PATIENCE))?;
+        socket.set_read_timeout(Some(crate::command::patience()))?;
         Ok(Self { address: path.display().to_string(), socket })
     }
 
