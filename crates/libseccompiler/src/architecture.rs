@@ -37,6 +37,22 @@ pub enum Architecture {
     S390x,
     /// 64-bit LoongArch.
     Loongarch64,
+    /// 32-bit IBM Z (31-bit addresses).
+    S390,
+    /// 64-bit MIPS with 32-bit pointers (n32), big-endian.
+    Mips64n32,
+    /// 64-bit MIPS with 32-bit pointers (n32), little-endian.
+    Mipsel64n32,
+    /// 32-bit PA-RISC.
+    Parisc,
+    /// 64-bit PA-RISC.
+    Parisc64,
+    /// Motorola 68000.
+    M68k,
+    /// SuperH, little-endian.
+    Sh,
+    /// SuperH, big-endian.
+    Sheb,
 }
 
 /// The numbers of the system calls through which an architecture multiplexes others.
@@ -74,6 +90,14 @@ impl Architecture {
         Self::Riscv64,
         Self::S390x,
         Self::Loongarch64,
+        Self::S390,
+        Self::Mips64n32,
+        Self::Mipsel64n32,
+        Self::Parisc,
+        Self::Parisc64,
+        Self::M68k,
+        Self::Sh,
+        Self::Sheb,
     ];
 
     /// The architecture that this program was built for, if filters can be compiled for it.
@@ -96,6 +120,7 @@ impl Architecture {
             b"riscv64" => Self::Riscv64,
             b"s390x" => Self::S390x,
             b"loongarch64" => Self::Loongarch64,
+            b"m68k" => Self::M68k,
             _ => return None,
         };
         Some(architecture)
@@ -120,12 +145,20 @@ impl Architecture {
             Self::Riscv64 => "SCMP_ARCH_RISCV64",
             Self::S390x => "SCMP_ARCH_S390X",
             Self::Loongarch64 => "SCMP_ARCH_LOONGARCH64",
+            Self::S390 => "SCMP_ARCH_S390",
+            Self::Mips64n32 => "SCMP_ARCH_MIPS64N32",
+            Self::Mipsel64n32 => "SCMP_ARCH_MIPSEL64N32",
+            Self::Parisc => "SCMP_ARCH_PARISC",
+            Self::Parisc64 => "SCMP_ARCH_PARISC64",
+            Self::M68k => "SCMP_ARCH_M68K",
+            Self::Sh => "SCMP_ARCH_SH",
+            Self::Sheb => "SCMP_ARCH_SHEB",
         }
     }
 
-    /// The architecture that a profile means, `None` if there is no table of its system calls.
-    pub(crate) const fn from_spec(named: Arch, native: Self) -> Option<Self> {
-        let architecture = match named {
+    /// The architecture that a profile means.
+    pub(crate) const fn from_spec(named: Arch, native: Self) -> Self {
+        match named {
             Arch::ScmpArchNative => native,
             Arch::ScmpArchX86 => Self::X86,
             Arch::ScmpArchX86_64 => Self::X86_64,
@@ -142,21 +175,20 @@ impl Architecture {
             Arch::ScmpArchRiscv64 => Self::Riscv64,
             Arch::ScmpArchS390x => Self::S390x,
             Arch::ScmpArchLoongarch64 => Self::Loongarch64,
-            Arch::ScmpArchMips64n32
-            | Arch::ScmpArchMipsel64n32
-            | Arch::ScmpArchS390
-            | Arch::ScmpArchParisc
-            | Arch::ScmpArchParisc64
-            | Arch::ScmpArchM68k
-            | Arch::ScmpArchSh
-            | Arch::ScmpArchSheb => return None,
-        };
-        Some(architecture)
+            Arch::ScmpArchS390 => Self::S390,
+            Arch::ScmpArchMips64n32 => Self::Mips64n32,
+            Arch::ScmpArchMipsel64n32 => Self::Mipsel64n32,
+            Arch::ScmpArchParisc => Self::Parisc,
+            Arch::ScmpArchParisc64 => Self::Parisc64,
+            Arch::ScmpArchM68k => Self::M68k,
+            Arch::ScmpArchSh => Self::Sh,
+            Arch::ScmpArchSheb => Self::Sheb,
+        }
     }
 
     /// Its `AUDIT_ARCH_*` of linux/audit.h, which the kernel gives as `seccomp_data.arch`: the
-    /// ELF machine number, with bit 31 for 64-bit and bit 30 for little-endian. x32 has that of
-    /// x86_64.
+    /// ELF machine number, with bit 31 for 64-bit, bit 30 for little-endian and bit 29 for n32. x32
+    /// has that of x86_64.
     pub(crate) const fn audit(self) -> u32 {
         match self {
             Self::X86 => 0x4000_0003,
@@ -173,6 +205,14 @@ impl Architecture {
             Self::Riscv64 => 0xc000_00f3,
             Self::S390x => 0x8000_0016,
             Self::Loongarch64 => 0xc000_0102,
+            Self::S390 => 0x0000_0016,
+            Self::Mips64n32 => 0xa000_0008,
+            Self::Mipsel64n32 => 0xe000_0008,
+            Self::Parisc => 0x0000_000f,
+            Self::Parisc64 => 0x8000_000f,
+            Self::M68k => 0x0000_0004,
+            Self::Sh => 0x4000_002a,
+            Self::Sheb => 0x0000_002a,
         }
     }
 
@@ -183,7 +223,8 @@ impl Architecture {
 
     /// Whether all 64 bits of an argument count.
     pub(crate) const fn compares_64_bits(self) -> bool {
-        self.audit() & 1 << 31 != 0 && !matches!(self, Self::X32)
+        let has_short_pointers = matches!(self, Self::X32 | Self::Mips64n32 | Self::Mipsel64n32);
+        self.audit() & 1 << 31 != 0 && !has_short_pointers
     }
 
     /// Where the argument `index`, 0 to 5, is.
@@ -197,16 +238,22 @@ impl Architecture {
     /// Its `ENOSYS` of asm/errno.h.
     pub(crate) const fn enosys(self) -> u32 {
         match self {
-            Self::Mips | Self::Mips64 | Self::Mipsel | Self::Mipsel64 => 89,
+            Self::Mips | Self::Mips64 | Self::Mips64n32 => 89,
+            Self::Mipsel | Self::Mipsel64 | Self::Mipsel64n32 => 89,
+            Self::Parisc | Self::Parisc64 => 251,
             _ => 38,
         }
     }
 
+    const USUAL_MULTIPLEXERS: Option<Multiplexers> =
+        Some(Multiplexers { socketcall: 102, ipc: 117 });
+
     /// Its multiplexers, if it has them.
     pub(crate) const fn multiplexers(self) -> Option<Multiplexers> {
         match self {
-            Self::X86 | Self::S390x | Self::Ppc | Self::Ppc64 | Self::Ppc64le => {
-                Some(Multiplexers { socketcall: 102, ipc: 117 })
+            Self::X86 | Self::Ppc | Self::Ppc64 | Self::Ppc64le => Self::USUAL_MULTIPLEXERS,
+            Self::S390 | Self::S390x | Self::M68k | Self::Sh | Self::Sheb => {
+                Self::USUAL_MULTIPLEXERS
             }
             Self::Mips | Self::Mipsel => Some(Multiplexers { socketcall: 4102, ipc: 4117 }),
             _ => None,
@@ -226,6 +273,8 @@ mod tests {
         assert_eq!(words(Architecture::X86), ArgumentWords { low: 32, high: None });
         assert_eq!(words(Architecture::X32), ArgumentWords { low: 32, high: None });
         assert_eq!(words(Architecture::Ppc), ArgumentWords { low: 36, high: None });
+        assert_eq!(words(Architecture::Mips64n32), ArgumentWords { low: 36, high: None });
+        assert_eq!(words(Architecture::Sh), ArgumentWords { low: 32, high: None });
     }
 
     #[test]
@@ -234,11 +283,11 @@ mod tests {
             let named: Arch =
                 serde_json::from_value(architecture.name().into()).expect("a name of the spec");
             let native = Architecture::Mips;
-            assert_eq!(Architecture::from_spec(named, native), Some(architecture));
+            assert_eq!(Architecture::from_spec(named, native), architecture);
             assert_eq!(architecture.name(), named.to_string());
         }
         let native = Architecture::from_spec(Arch::ScmpArchNative, Architecture::S390x);
-        assert_eq!(native, Some(Architecture::S390x));
+        assert_eq!(native, Architecture::S390x);
     }
 
     #[test]

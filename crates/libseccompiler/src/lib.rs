@@ -20,6 +20,7 @@ mod assembler;
 mod filter;
 mod graph;
 mod names;
+mod numbers;
 mod precedence;
 mod profile;
 mod search;

@@ -1,9 +1,11 @@
 //! The numbers of named system calls.
 //!
 //! The tables are those of the `syscalls` crate, turned into hash tables when this crate is
-//! compiled: the crate's own search compares a name with all others in turn.
+//! compiled: the crate's own search compares a name with all others in turn. What it does not have
+//! is in `numbers.txt`.
 
 use crate::architecture::Architecture;
+use crate::numbers::{self, Column};
 
 /// A system call's name, hashed once for all architectures.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +16,11 @@ pub(crate) struct Name<'a> {
 
 impl<'a> Name<'a> {
     pub(crate) const fn new(text: &'a str) -> Self {
-        Self { text, hash: hash(text) }
+        Self { text, hash: hash(text.as_bytes()) }
+    }
+
+    pub(crate) const fn hash(self) -> u32 {
+        self.hash
     }
 
     fn is(self, other: Name<'_>) -> bool {
@@ -23,9 +29,9 @@ impl<'a> Name<'a> {
 }
 
 /// FNV-1a, folded so that its low bits depend on all of it.
-const fn hash(text: &str) -> u32 {
+pub(crate) const fn hash(text: &[u8]) -> u32 {
     let mut hash = 0x811c_9dc5_u32;
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, others @ ..] = rest {
         hash = (hash ^ *first as u32).wrapping_mul(0x0100_0193);
         rest = others;
@@ -69,7 +75,7 @@ const fn plain(name: &'static str) -> &'static str {
 }
 
 const fn insert(slots: &mut [u16; SLOTS], name: &str, number: u16) {
-    let mut slot = hash(name) as usize % SLOTS;
+    let mut slot = hash(name.as_bytes()) as usize % SLOTS;
     while slots[slot] != VACANT {
         slot = (slot + 1) % SLOTS;
     }
@@ -111,11 +117,14 @@ pub(crate) fn number(architecture: Architecture, name: Name<'_>) -> Option<u32> 
     in_table(architecture, name).or_else(|| missing(architecture, name.text))
 }
 
-/// What the tables of the `syscalls` crate lack, or call by a name that the kernel does not use.
+/// What the tables of the `syscalls` crate lack, or call by a name that the kernel does not use, and what
+/// `numbers.txt` is too old for.
 fn missing(architecture: Architecture, name: &str) -> Option<u32> {
     match (architecture, name) {
         (Architecture::Aarch64, "newfstatat") => Some(79),
         (Architecture::Mips64 | Architecture::Mipsel64, "set_mempolicy_home_node") => Some(5450),
+        (Architecture::S390, "memfd_secret") => Some(447),
+        (Architecture::Parisc | Architecture::Parisc64, "cacheflush") => Some(356),
         _ => None,
     }
 }
@@ -133,8 +142,24 @@ fn in_table(architecture: Architecture, name: Name<'_>) -> Option<u32> {
         Architecture::Ppc64 | Architecture::Ppc64le => PPC64.number(name),
         Architecture::Riscv64 => RISCV64.number(name),
         Architecture::S390x => S390X.number(name),
+        Architecture::S390 => recorded(name, Column::S390),
+        Architecture::Mips64n32 | Architecture::Mipsel64n32 => recorded(name, Column::Mips64n32),
+        Architecture::Parisc => recorded(name, Column::Parisc),
+        Architecture::Parisc64 => recorded(name, Column::Parisc64),
+        Architecture::M68k => recorded(name, Column::M68k),
+        Architecture::Sh | Architecture::Sheb => recorded(name, Column::Sh),
         Architecture::Loongarch64 => LOONGARCH64.number(name).filter(is_of_64_bits),
     }
+}
+
+/// The newest number in `numbers.txt`, which is of Linux 6.1. Those that came later are the same on all architectures, but
+/// for the offset of MIPS (scripts/syscall.tbl of the kernel).
+const NEWEST_RECORDED: u32 = 450;
+
+fn recorded(name: Name<'_>, column: Column) -> Option<u32> {
+    let offset = if column == Column::Mips64n32 { 6000 } else { 0 };
+    let newer = || S390X.number(name).filter(|number| *number > NEWEST_RECORDED);
+    numbers::number(name, column).or_else(|| newer().map(|number| number + offset))
 }
 
 /// Whether asm-generic/unistd.h has the number where `__BITS_PER_LONG` is 64: the calls with 64-bit
@@ -293,6 +318,9 @@ mod tests {
         assert_eq!(on(Architecture::X86, "r#break"), None);
         assert_eq!(on(Architecture::Arm, "set_tls"), Some(0xf0005));
         assert_eq!(on(Architecture::Aarch64, "open"), None);
+        assert_eq!(on(Architecture::Mipsel64n32, "read"), Some(6000));
+        assert_eq!(on(Architecture::Parisc, "mseal"), Some(462));
+        assert_eq!(on(Architecture::Mips64n32, "mseal"), Some(6462));
         for &architecture in Architecture::ALL {
             assert_eq!(on(architecture, "no_such_call"), None);
             assert_eq!(on(architecture, ""), None);

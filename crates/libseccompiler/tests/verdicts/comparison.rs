@@ -12,7 +12,11 @@ use crate::random::Random;
 
 /// `SCMP_ACT_ERRNO` with the machine's number of ENOSYS.
 pub(crate) fn enosys(machine: &Machine) -> u32 {
-    if machine.name.starts_with("mips") { 0x0005_0059 } else { 0x0005_0026 }
+    match machine.name {
+        name if name.starts_with("mips") => 0x0005_0059,
+        name if name.starts_with("parisc") => 0x0005_00fb,
+        _ => 0x0005_0026,
+    }
 }
 
 /// Numbers above the newest that the profile names get ENOSYS; `None` leaves it to libseccomp.
@@ -85,7 +89,7 @@ fn default_verdict(profile: &Value) -> u32 {
 fn own_number(machine: &Machine, name: &str) -> Option<u32> {
     let number = match machine.name {
         "x86" => name.parse::<syscalls::x86::Sysno>().ok()?.id(),
-        "s390x" => name.parse::<syscalls::s390x::Sysno>().ok()?.id(),
+        "s390x" | "s390" => name.parse::<syscalls::s390x::Sysno>().ok()?.id(),
         "ppc" => name.parse::<syscalls::powerpc::Sysno>().ok()?.id(),
         "ppc64" | "ppc64le" => name.parse::<syscalls::powerpc64::Sysno>().ok()?.id(),
         "mips" | "mipsel" => name.parse::<syscalls::mips::Sysno>().ok()?.id(),
@@ -134,10 +138,11 @@ impl Comparison<'_> {
 /// Every number that is compared, for every architecture.
 pub(crate) fn numbers() -> Vec<u32> {
     (0..1024)
-        .chain([4000, 4360, 5300, 0xf_0005, u32::MAX])
+        .chain([4000, 4360, 5300, 6300, 0xf_0005, u32::MAX])
         .chain((0..1024).map(|number| X32_BIT | number))
         .chain(4000..4500)
         .chain(5000..5500)
+        .chain(6000..6500)
         .collect()
 }
 

@@ -104,5 +104,13 @@ fn go(architecture: Architecture) -> &'static str {
         Architecture::Riscv64 => "riscv64",
         Architecture::S390x => "s390x",
         Architecture::Loongarch64 => "loong64",
+        Architecture::S390 => "s390",
+        Architecture::Mips64n32 => "mips64n32",
+        Architecture::Mipsel64n32 => "mipsel64n32",
+        Architecture::Parisc => "parisc",
+        Architecture::Parisc64 => "parisc64",
+        Architecture::M68k => "m68k",
+        Architecture::Sh => "sh",
+        Architecture::Sheb => "sheb",
     }
 }

@@ -32,11 +32,16 @@ const PPC64: Machine = machine(Architecture::Ppc64, "ppc64", 0x8000_0015);
 const PPC64LE: Machine = machine(Architecture::Ppc64le, "ppc64le", 0xc000_0015);
 const RISCV64: Machine = machine(Architecture::Riscv64, "riscv64", 0xc000_00f3);
 const S390X: Machine = machine(Architecture::S390x, "s390x", 0x8000_0016);
+const S390: Machine = machine(Architecture::S390, "s390", 0x16);
+const MIPS64N32: Machine = machine(Architecture::Mips64n32, "mips64n32", 0xa000_0008);
+const MIPSEL64N32: Machine = machine(Architecture::Mipsel64n32, "mipsel64n32", 0xe000_0008);
+const PARISC: Machine = machine(Architecture::Parisc, "parisc", 0xf);
+const PARISC64: Machine = machine(Architecture::Parisc64, "parisc64", 0x8000_000f);
 
 pub(crate) const X32_BIT: u32 = 1 << 30;
 
-/// Those that one filter covers together; the first is the machine's own. LoongArch is missing:
-/// libseccomp has it since 2.6.
+/// Those that one filter covers together; the first is the machine's own. LoongArch, m68k and SuperH are
+/// missing: libseccomp has them since 2.6.
 pub(crate) const GROUPS: &[&[Machine]] = &[
     &[X86_64],
     &[X86_64, X86, X32],
@@ -44,12 +49,15 @@ pub(crate) const GROUPS: &[&[Machine]] = &[
     &[X86],
     &[AARCH64, ARM],
     &[ARM],
-    &[MIPS64, MIPS],
-    &[MIPSEL64, MIPSEL],
+    &[MIPS64, MIPS, MIPS64N32],
+    &[MIPSEL64, MIPSEL, MIPSEL64N32],
     &[PPC64, PPC],
     &[PPC64LE],
     &[RISCV64],
-    &[S390X],
+    &[S390X, S390],
+    &[S390],
+    &[PARISC64, PARISC],
+    &[PARISC],
 ];
 
 /// `struct seccomp_data` (linux/seccomp.h), word by word as a program of the machine sees it.

@@ -111,7 +111,8 @@ fn alternatives(rule: &Value, machine: &Machine) -> Vec<Vec<Value>> {
 
 /// The bits of a value that the machine compares.
 fn cut(value: &Value, machine: &Machine) -> u64 {
-    let is_64_bits = machine.audit & 0x8000_0000 != 0 && *machine != X32;
+    // Bit 29 is that of n32.
+    let is_64_bits = machine.audit & 0xa000_0000 == 0x8000_0000 && *machine != X32;
     let width = if is_64_bits { u64::MAX } else { u64::from(u32::MAX) };
     value.as_u64().unwrap() & width
 }
