@@ -54,7 +54,7 @@ echo "directory $(busybox readlink /proc/self/cwd)"
 echo "machine $(busybox uname -m)"
 echo "host name $(busybox hostname)"
 echo "input and output $(busybox ionice 2>&1)"
-echo "keys $(busybox sed -n 's/^[0-9a-f]* [^ ]* *[0-9]* *[^ ]* \([0-9a-f]* *[0-9]* *[0-9]* keyring\) .*_ses.*/\1/p' /proc/keys 2>&1)"
+echo "keys $(busybox sed -n 's/^[0-9a-f]* [^ ]* *[0-9]* *[^ ]* \([0-9a-f]* *[0-9]* *[0-9]* keyring\) .*_ses.*/\1/p' /proc/keys 2>&1 | busybox tr '\n' ' ')"
 values /proc/self/oom_score_adj /proc/self/loginuid /proc/self/personality /proc/self/coredump_filter \
 	/proc/self/uid_map /proc/self/gid_map /proc/self/setgroups /proc/self/timens_offsets /proc/sys/kernel/domainname
 section namespaces
