@@ -151,7 +151,7 @@ class Comparison:
         runs = {name: self.containers.run(name, edits) for name in self.containers.runtimes}
         print(json.dumps(edits))
         for name, run in runs.items():
-            print(f"{name}: {run.outcome} {run.message}")
+            print(f"{name}: {run.outcome} {run.message}", *run.notes, sep="\n    ")
         for one in compared(runs):
             values = "".join(f"\n    {name}: {value}" for name, value in zip(runs, one.values))
             print(f"{one.kind}: {one.key} ({self.known.reason(one, edits) or 'not listed'}){values}")

@@ -297,7 +297,7 @@ class Configs:
                            {"limit": 1 << 27, "checkBeforeUpdate": True}, {"swap": 1 << 28}, {"limit": 1 << 16}],
                 "cpu": [{"shares": 2}, {"shares": 1024}, {"shares": 262144}, {"quota": 50000}, {"quota": 50000, "period": 100000},
                         {"period": 50000}, {"quota": -1}, {"cpus": "0"}, {"cpus": "0-1", "mems": "0"}, {"shares": 512, "cpus": "1"},
-                        {"quota": 50000, "burst": 10000}, {"idle": 1}, {"shares": 0}, {"cpus": ""}, {"mems": "0"}, {"cpus": "7-9"}],
+                        {"quota": 50000, "burst": 10000}, {"shares": 0}, {"cpus": ""}, {"mems": "0"}, {"cpus": "7-9"}],
                 "blockIO": [{"weight": 300}, {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1048576}]},
                             {"throttleWriteIOPSDevice": [{"major": 254, "minor": 0, "rate": 500}]}, {"weight": 0}],
                 "rdma": [{"mlx5_1": {"hcaHandles": 3}}],

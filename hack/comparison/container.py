@@ -73,6 +73,8 @@ class Run:
 
     def __init__(self):
         self.outcome, self.message, self.facts = "ran", "", {}
+        # What exec processes that did not get to their end have said.
+        self.notes = []
 
     def refuse(self, step, message):
         self.outcome = step
@@ -209,6 +211,8 @@ class Containers:
         code, shown, said = self.piped(arguments, caller)
         run.facts[f"{prefix}code"] = str(code)
         run.facts[f"{prefix}ran"] = "yes" if "== end" in shown else "no"
+        if "== end" not in shown:
+            run.notes.append(f"{prefix}{shown[-300:]} {said[-300:]}".strip())
         run.facts |= self.facts(prefix, shown)
 
     def wait_for_facts(self, pid, output):
@@ -343,7 +347,7 @@ class Containers:
         if section == "cgroup":
             _, controllers, path = line.split(":", 2)
             return {f"own cgroup of [{controllers}]": path}
-        if section == "paths":
+        if section == "paths" and "/mnt/proc/" not in line:
             kind, _, value = value.partition(" ")
             return {f"path {key} {kind}": value}
         if section == "environment" and is_exec:
@@ -351,6 +355,8 @@ class Containers:
             key, _, value = line.partition("=")
             return {f"environment {key}": value}
         if section in ("process", "settings", "descriptors"):
+            # Which pid it has there is by chance.
+            value = re.sub(r"^/proc/\d+", "/proc/self", value) if key == "directory" else value
             return {f"{section} {key}": value}
         return {f"{section} {number}": line}
 
