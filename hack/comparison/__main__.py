@@ -88,7 +88,7 @@ class Comparison:
     def __init__(self, containers, configs, options):
         self.containers, self.configs = containers, configs
         self.known, self.out = Known(), Path(options.out)
-        self.began = time.monotonic()
+        self.quick, self.began = options.quick, time.monotonic()
         self.deadline = self.began + options.seconds
         self.counts, self.groups = Counter(), {}
 
@@ -125,10 +125,10 @@ class Comparison:
         def shows(fewer):
             return time.monotonic() < self.deadline and any(one.group() == group for one in self.differences(fewer))
 
-        fewest = smallest(edits, shows)
+        fewest = edits if self.quick else smallest(edits, shows)
         file = self.out / f"{name}-{len(self.groups)}.json"
         file.write_text(json.dumps({"difference": group, "edits": fewest}, indent=1))
-        print(f"DIFFERS {group}\n        {json.dumps(fewest)}\n        {file}", flush=True)
+        print(f"DIFFERS {group}\n        {json.dumps(fewest)[:400]}\n        {file}", flush=True)
         for one in self.differences(fewest):
             self.groups.setdefault(one.group(), {"count": 0, "kind": one.kind})
 
@@ -151,7 +151,7 @@ class Comparison:
         runs = {name: self.containers.run(name, edits) for name in self.containers.runtimes}
         print(json.dumps(edits))
         for name, run in runs.items():
-            print(f"{name}: {run.outcome} {run.message}")
+            print(f"{name}: {run.outcome} {run.message}", *run.notes, sep="\n    ")
         for one in compared(runs):
             values = "".join(f"\n    {name}: {value}" for name, value in zip(runs, one.values))
             print(f"{one.kind}: {one.key} ({self.known.reason(one, edits) or 'not listed'}){values}")
@@ -163,7 +163,9 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (1); the same has the same cases")
     parser.add_argument("--view", choices=["host", "v1", "v2"], default="host", help="of the cgroup hierarchies (host)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="ends after so long")
+    parser.add_argument("--quick", action="store_true", help="what differs is not made smaller")
     parser.add_argument("--peers", default="runc,crun", help="the runtimes to compare with (runc,crun)")
+    parser.add_argument("--patience", type=float, default=5, help="seconds after which a command or a program hangs (5)")
     parser.add_argument("--out", default="target/compare", help="the directory for what differs (target/compare)")
     parser.add_argument("--again", metavar="FILE", help="one case of that directory, or the name of one (host-7-41), with all that differs")
     parser.add_argument("--inside", nargs=2, metavar=("RUNTIME", "DIRECTORY"), help=argparse.SUPPRESS)
@@ -176,7 +178,7 @@ def inside(options):
     peers = {peer: command_of(peer, work) for peer in options.peers.split(",")}
     layout = show_view(options.view)
     base = base_config(runtime, work, layout)
-    containers = Containers({"aril": [runtime], **peers}, work, base)
+    containers = Containers({"aril": [runtime], **peers}, work, base, options.patience)
     leave_out(containers, peers)
     comparison = Comparison(containers, Configs(base, layout), options)
     try:

@@ -3,13 +3,15 @@ so that it can be kept and run again:
 
     {"set": POINTER, "to": VALUE}          a property of config.json; without "to" it is removed
     {"append": POINTER, "items": [...]}    more items of a list
+    {"without": KIND}                      no namespace of that kind but an appended one
     {"mount": MOUNT, "at": INDEX}          a mount before the one with that index
     {"change": KIND, "path": PATH, ...}    something else in the root filesystem (bundle.py)
     {"shift": NUMBER}                      the owners of all files, for a user namespace
     {"exec": {"flags": [...], "process": {...}}}   one more process; with "process" by a file
     {"caller": {...}}                      what the caller of the runtime is like
 
-In texts "@bundle" stands for the bundle, and "@joined" for the directory of namespaces that can be joined.
+In texts "@bundle" stands for the bundle, "@joined" for the directory of namespaces that can be joined, and "@owned" for that
+of a user namespace and those that belong to it.
 """
 
 import copy
@@ -49,6 +51,8 @@ NAMESPACES = ["pid", "network", "ipc", "uts", "cgroup", "time"]
 DEVICES = [("/dev/fuse", "c", 10, 229), ("/dev/new", "c", 1, 3), ("/dev/below/new", "c", 1, 5), ("/dev/null", "c", 1, 3),
            ("/dev/zero", "c", 1, 5), ("/dev/tty", "c", 5, 0), ("/dev/net/tun", "c", 10, 200), ("/dev/kmsg", "c", 1, 11),
            ("/dev/block", "b", 7, 0), ("/dev/pipe", "p", None, None), ("/data/node", "c", 1, 7), ("/links/absolute/other", "u", 1, 8)]
+# Where the ids of the user namespace that can be joined begin.
+JOINED_SHIFT = 200000
 HOOKS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
 
 
@@ -62,16 +66,17 @@ class Configs:
     def __init__(self, base, layout):
         self.base, self.layout = base, layout
         self.kinds = {self.mount: 30, self.more_options: 6, self.no_mount: 3, self.paths: 7, self.root: 5, self.namespace: 8,
-                      self.user_namespace: 4, self.user: 7, self.capabilities: 7, self.rlimits: 4, self.environment: 5,
+                      self.user: 7, self.capabilities: 7, self.rlimits: 4, self.environment: 5,
                       self.directory: 5, self.arguments: 5, self.names: 2, self.sysctl: 4, self.devices: 6, self.seccomp: 5,
-                      self.hooks: 5, self.small: 6, self.resources: 10, self.image: 4, self.enter: 14, self.caller: 4}
+                      self.hooks: 5, self.small: 6, self.resources: 12, self.image: 4, self.enter: 20, self.caller: 4}
 
     def draw(self, random):
         self.random = random
         count = random.choice([1, 2, 2, 3, 3, 4, 5, 6, 8])
         kinds = random.choices(list(self.kinds), list(self.kinds.values()), k=count)
-        once = [kind for index, kind in enumerate(kinds) if kind != self.user_namespace or kind not in kinds[:index]]
-        return [edit for kind in once for edit in kind()]
+        # At the end, since others set the whole list of namespaces.
+        kinds += random.choices([[], [self.user_namespace], [self.joined_user]], [75, 20, 5])[0]
+        return [edit for kind in kinds for edit in kind()]
 
     def chance(self, part):
         return self.random.random() < part
@@ -165,6 +170,15 @@ class Configs:
         mappings = [{"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in ranges]
         return [{"append": "/linux/namespaces", "items": [{"type": "user"}]}, {"set": "/linux/uidMappings", "to": mappings},
                 {"set": "/linux/gidMappings", "to": mappings}, {"shift": first}]
+
+    def joined_user(self):
+        """The user namespace is another's, and so may others be that belong to it."""
+        others = self.some(["network", "ipc", "uts", "cgroup", "pid"], 3)
+        items = [{"type": kind, "path": f"@owned/{kind}"} for kind in ["user", *others]]
+        # It has its own; who made it knows them, and says so.
+        mappings = [{"containerID": 0, "hostID": JOINED_SHIFT, "size": 65536}]
+        known = [{"set": f"/linux/{kind}Mappings", "to": mappings} for kind in ("uid", "gid")] if self.chance(0.8) else []
+        return [*({"without": kind} for kind in others), {"append": "/linux/namespaces", "items": items}, {"shift": JOINED_SHIFT}, *known]
 
     def a_user(self):
         user = {"uid": self.random.choice([0, 0, 1000, 1001, 65534]), "gid": self.random.choice([0, 1000, 5])}
@@ -276,13 +290,19 @@ class Configs:
 
     def resources(self):
         """Those of which something is left to be read: in files of the cgroup, whatever the version."""
-        many = {"pids": [{"limit": 64}, {"limit": -1}, {"limit": 1000}],
+        many = {"pids": [{"limit": 64}, {"limit": -1}, {"limit": 1000}, {"limit": 0}],
                 "memory": [{"limit": 1 << 27}, {"limit": 1 << 27, "swap": 1 << 28}, {"reservation": 1 << 26}, {"limit": -1},
-                           {"limit": 1 << 27, "swap": -1}, {"limit": 1 << 27, "swappiness": 30}],
+                           {"limit": 1 << 27, "swap": -1}, {"limit": 1 << 27, "swappiness": 30},
+                           {"disableOOMKiller": True}, {"useHierarchy": True}, {"kernelTCP": 1 << 26}, {"kernel": 1 << 26},
+                           {"limit": 1 << 27, "checkBeforeUpdate": True}, {"swap": 1 << 28}, {"limit": 1 << 16}],
                 "cpu": [{"shares": 2}, {"shares": 1024}, {"shares": 262144}, {"quota": 50000}, {"quota": 50000, "period": 100000},
-                        {"period": 50000}, {"quota": -1}, {"cpus": "0"}, {"cpus": "0-1", "mems": "0"}, {"shares": 512, "cpus": "1"}],
+                        {"period": 50000}, {"quota": -1}, {"cpus": "0"}, {"cpus": "0-1", "mems": "0"}, {"shares": 512, "cpus": "1"},
+                        {"quota": 50000, "burst": 10000}, {"shares": 0}, {"cpus": ""}, {"mems": "0"}, {"cpus": "7-9"}],
+                "blockIO": [{"weight": 300}, {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1048576}]},
+                            {"throttleWriteIOPSDevice": [{"major": 254, "minor": 0, "rate": 500}]}, {"weight": 0}],
+                "rdma": [{"mlx5_1": {"hcaHandles": 3}}],
                 "hugepageLimits": [[{"pageSize": "2MB", "limit": 1 << 22}]], "network": [{"classID": 0x100001}],
-                "unified": [{"pids.max": "77"}, {"memory.high": "67108864"}, {"cpu.weight": "50"}]}
+                "unified": [{"pids.max": "77"}, {"memory.high": "67108864"}, {"cpu.weight": "50"}, {"hugetlb.2MB.max": "4194304"}]}
         kinds = [name for name in sorted(many) if (name != "network" or self.layout != "v2") and (name != "unified" or self.layout == "v2")]
         chosen = self.random.sample(kinds, self.random.choice([1, 1, 2]))
         return [{"set": f"/linux/resources/{name}", "to": self.random.choice(many[name])} for name in chosen]
@@ -336,6 +356,7 @@ def apply(base, edits, names):
     """The config with the edits of it; `names` are what the words with @ stand for."""
     config = copy.deepcopy(base)
     removed = []
+    left_out = [edit["without"] for edit in edits if "without" in edit]
     for edit in edits:
         if "set" in edit and "to" in edit:
             parent, key = follow(config, edit["set"])
@@ -351,6 +372,8 @@ def apply(base, edits, names):
             parent[key] = None
         else:
             parent.pop(key, None)
+    namespaces = config["linux"]["namespaces"]
+    config["linux"]["namespaces"] = [one for one in namespaces if one["type"] not in left_out or "@owned" in one.get("path", "")]
     mounts = config["mounts"]
     for edit in edits:
         if "mount" in edit:

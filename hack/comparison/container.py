@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 
 from bundle import Bundle
-from configs import apply, words
+from configs import JOINED_SHIFT, apply, words
 
 CGROUPS = Path("/sys/fs/cgroup")
-PATIENCE = 5
 PAUSE = 0.002
 PR_SET_CHILD_SUBREAPER = 36
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -26,7 +25,10 @@ STATUS = ["Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd
 LIMITS = ["pids.max", "memory.max", "memory.high", "memory.low", "memory.swap.max", "cpu.weight", "cpu.max", "cpuset.cpus",
           "cpuset.mems", "hugetlb.2MB.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes",
           "memory.swappiness", "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "devices.list", "net_cls.classid",
-          "hugetlb.2MB.limit_in_bytes", "freezer.state", "cgroup.type", "cgroup.subtree_control"]
+          "hugetlb.2MB.limit_in_bytes", "freezer.state", "cgroup.type", "cgroup.subtree_control", "cgroup.freeze", "cpu.idle",
+          "cpu.cfs_burst_us", "cpu.max.burst", "cpu.rt_runtime_us", "memory.oom_control", "memory.use_hierarchy", "memory.move_charge_at_immigrate",
+          "memory.kmem.tcp.limit_in_bytes", "blkio.throttle.read_bps_device", "blkio.throttle.write_iops_device", "io.max",
+          "blkio.bfq.weight", "io.bfq.weight", "hugetlb.2MB.rsvd.limit_in_bytes", "hugetlb.2MB.rsvd.max"]
 SIGNALS = {"SIGCHLD": signal.SIGCHLD, "SIGPIPE": signal.SIGPIPE}
 
 
@@ -35,21 +37,35 @@ class Hung(Exception):
 
 
 class Joined:
-    """A process in namespaces that containers can join, and the paths of those."""
+    """Processes in namespaces that containers can join, and the paths of those: @joined are the host's user namespace's, and
+    @owned those of a user namespace that is there as well."""
 
     def __init__(self):
-        self.holder = subprocess.Popen(["unshare", "--net", "--ipc", "--uts", "--cgroup", "--pid", "--fork", "--kill-child",
-                                        "sleep", "infinity"], stdin=subprocess.DEVNULL)
-        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children")
+        self.paths, self.links, self.holders = {}, {}, []
+        unshare = "unshare --net --ipc --uts --cgroup --pid --fork --kill-child"
+        self.hold("@joined", f"exec {unshare} sleep infinity")
+        self.hold("@owned", f"exec unshare --user --keep-caps sh -c 'read go; exec {unshare} --setuid 0 --setgid 0 sleep infinity'")
+
+    def hold(self, word, script):
+        holder = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE)
+        self.holders.append(holder)
+        if has_user := word == "@owned":
+            while os.readlink(f"/proc/{holder.pid}/ns/user") == os.readlink("/proc/self/ns/user"):
+                time.sleep(PAUSE)
+            for file in ("uid_map", "gid_map"):
+                Path(f"/proc/{holder.pid}/{file}").write_text(f"0 {JOINED_SHIFT} 65536")
+        holder.stdin.close()
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
         while not (child := children.read_text().strip()) or Path(f"/proc/{child}/comm").read_text() != "sleep\n":
             time.sleep(PAUSE)
-        files = {"network": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup", "pid": "pid"}
-        self.paths = {f"@joined/{kind}": f"/proc/{child}/ns/{file}" for kind, file in files.items()}
-        self.links = {file: os.readlink(f"/proc/{child}/ns/{file}") for file in files.values()}
+        for kind, file in [("network", "net"), *((name, name) for name in ("ipc", "uts", "cgroup", "pid", *(["user"] if has_user else [])))]:
+            self.paths[f"{word}/{kind}"] = f"/proc/{child}/ns/{file}"
+            self.links.setdefault(file, set()).add(os.readlink(f"/proc/{child}/ns/{file}"))
 
     def end(self):
-        self.holder.kill()
-        self.holder.wait()
+        for holder in self.holders:
+            holder.kill()
+            holder.wait()
 
 
 class Run:
@@ -57,6 +73,8 @@ class Run:
 
     def __init__(self):
         self.outcome, self.message, self.facts = "ran", "", {}
+        # What exec processes that did not get to their end have said.
+        self.notes = []
 
     def refuse(self, step, message):
         self.outcome = step
@@ -66,8 +84,9 @@ class Run:
 class Containers:
     """Makes containers with any of the runtimes, below one directory."""
 
-    def __init__(self, runtimes, work, base):
-        """`runtimes` are the commands by their names, the one on trial first."""
+    def __init__(self, runtimes, work, base, patience):
+        """`runtimes` are the commands by their names, the one on trial first; what takes longer than `patience` hangs."""
+        self.patience = patience
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.runtimes, self.work, self.base = runtimes, work, base
         self.bundle, self.joined = Bundle(work / "bundle"), Joined()
@@ -111,7 +130,7 @@ class Containers:
             shown = output or subprocess.DEVNULL
             process = self.popen(arguments, caller, stdin=subprocess.DEVNULL, stdout=shown, stderr=said)
             try:
-                code = process.wait(PATIENCE)
+                code = process.wait(self.patience)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -126,6 +145,17 @@ class Containers:
             shown.seek(0)
             return code, shown.read().decode(errors="replace"), said
 
+    def piped(self, arguments, caller):
+        """The same by pipes, which the process gets from some runtimes whatever the caller has."""
+        process = self.popen(arguments, caller, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            shown, said = process.communicate(timeout=self.patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise Hung(f"{arguments[0]} hangs") from None
+        return process.returncode, shown.decode(errors="replace"), said.decode(errors="replace")
+
     def live(self, run, execs, caller):
         pid_file, output = self.work / "pid", self.work / "output"
         pid_file.unlink(missing_ok=True)
@@ -135,7 +165,7 @@ class Containers:
                 create = ["create", "--bundle", self.bundle.directory, "--pid-file", pid_file, self.id]
                 process = self.popen(create, caller, stdin=reader, stdout=shown, stderr=errors)
                 try:
-                    code = process.wait(PATIENCE)
+                    code = process.wait(self.patience)
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
@@ -178,14 +208,16 @@ class Containers:
             arguments += ["--process", file, self.id]
         else:
             arguments += [self.id, *one["args"]]
-        code, shown, said = self.output(arguments, caller)
+        code, shown, said = self.piped(arguments, caller)
         run.facts[f"{prefix}code"] = str(code)
         run.facts[f"{prefix}ran"] = "yes" if "== end" in shown else "no"
+        if "== end" not in shown:
+            run.notes.append(f"{prefix}{shown[-300:]} {said[-300:]}".strip())
         run.facts |= self.facts(prefix, shown)
 
     def wait_for_facts(self, pid, output):
         """Its exit code, if it ends instead."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline:
             if b"\n== end\n" in output.read_bytes():
                 return None
@@ -195,7 +227,7 @@ class Containers:
         raise Hung("the program hangs")
 
     def wait_for_end(self, pid):
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline:
             if (code := reaped(pid)) is not None:
                 return code
@@ -212,6 +244,8 @@ class Containers:
 
     def look(self, run, when, pid):
         run.facts[f"state {when}"] = self.state()
+        # Its own busybox may have no program that says so.
+        run.facts[f"scheduling {when}"] = f"{os.sched_getscheduler(pid)} nice {os.getpriority(os.PRIO_PROCESS, pid)}"
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
             number, controllers, path = line.split(":", 2)
             names = [CGROUPS / "unified", CGROUPS] if number == "0" else [CGROUPS / controllers.removeprefix("name=")]
@@ -238,9 +272,10 @@ class Containers:
                 run.facts[f"file {path}"] = after.get(path, "gone")
         if (self.work / f"state-{self.name}" / self.id).exists():
             run.facts["left state"] = "yes"
-        for cgroup in [*CGROUPS.glob(f"**/*{self.id}*"), *CGROUPS.glob(f"**/{self.id}/deep")]:
-            run.facts["left cgroup"] = "yes"
-            for base, _, _ in os.walk(cgroup, topdown=False):
+        # os.walk does not mind what others remove meanwhile.
+        for base, _, _ in os.walk(CGROUPS, topdown=False):
+            if self.id in base:
+                run.facts["left cgroup"] = "yes"
                 with contextlib.suppress(OSError):
                     os.rmdir(base)
         inside = str(self.bundle.directory)
@@ -289,10 +324,11 @@ class Containers:
         found = mount_facts(sections.pop("mounts", []))
         for section, lines in sections.items():
             for number, line in enumerate(lines):
-                found |= self.fact(section, number, line)
+                for key, value in self.fact(section, number, line, prefix != "").items():
+                    found[key] = f"{found[key]} and {value}" if key in found and section == "process" else value
         return {f"{prefix}{key}": value for key, value in found.items()}
 
-    def fact(self, section, number, line):
+    def fact(self, section, number, line, is_exec):
         key, _, value = line.partition(" ")
         if section == "status":
             key, _, value = line.partition(":")
@@ -301,17 +337,26 @@ class Containers:
                 value = str(len(value.split()))
             return {f"status {key}": value.strip()} if key in STATUS else {}
         if section == "namespaces":
-            is_joined, is_hosts = self.joined.links.get(key) == value, self.own.get(key) == value
+            if not (link := re.fullmatch(r"'/proc/self/ns/(\w+)' -> '(.*)'", line)):
+                return {}
+            key, value = link.groups()
+            is_joined, is_hosts = value in self.joined.links.get(key, ()), self.own.get(key) == value
             return {f"namespace {key}": "joined" if is_joined else "the host's" if is_hosts else "own" if value else "unknown"}
         if section == "limits":
             return {f"limit {line[:25].strip()}": " ".join(line[25:].split())}
         if section == "cgroup":
             _, controllers, path = line.split(":", 2)
             return {f"own cgroup of [{controllers}]": path}
-        if section == "paths":
+        if section == "paths" and "/mnt/proc/" not in line:
             kind, _, value = value.partition(" ")
             return {f"path {key} {kind}": value}
+        if section == "environment" and is_exec:
+            # Some pass one that the container has too twice, and where it stands is their own affair.
+            key, _, value = line.partition("=")
+            return {f"environment {key}": value}
         if section in ("process", "settings", "descriptors"):
+            # Which pid it has there is by chance.
+            value = re.sub(r"^/proc/\d+", "/proc/self", value) if key == "directory" else value
             return {f"{section} {key}": value}
         return {f"{section} {number}": line}
 
@@ -332,26 +377,28 @@ def become(caller):
 
 
 def reaped(pid):
-    """The exit code of a child that has ended, as a shell has it."""
-    try:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return "unknown"
-    if not ended:
-        return None
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+    """The exit code of a child that has ended, as a shell has it. Others that have ended are reaped as well: a runtime that
+    is gone may have left one, and the first process of a pid namespace does not end before all others of it."""
+    while True:
+        try:
+            one, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return "unknown"
+        if not one:
+            return None
+        if one == pid:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
 
 
 def remove_cgroups(token):
     """Those of containers whose ids have the token, when they are empty, and what other runs have left of /comparison."""
     for _ in range(50):
-        tops = [*CGROUPS.glob(f"**/*{token}*"), *CGROUPS.glob("**/comparison")]
-        for base in [base for top in tops for base, _, _ in os.walk(top, topdown=False)]:
-            if token in base or base.endswith("/comparison"):
-                with contextlib.suppress(OSError):
-                    os.rmdir(base)
-        if not any(token in str(top) and top.exists() for top in tops):
+        found = [base for base, _, _ in os.walk(CGROUPS, topdown=False) if token in base or base.endswith("/comparison")]
+        for base in found:
+            with contextlib.suppress(OSError):
+                os.rmdir(base)
+        if not any(token in base and os.path.exists(base) for base in found):
             return
         time.sleep(0.1)
 

@@ -13,11 +13,9 @@ lines() {
 	done <"$1"
 }
 
-# A line for each file: its name, and what it holds or why it cannot be read.
+# The name of each file with each line of it, or why it cannot be read.
 values() {
-	for file; do
-		echo "$file $(busybox cat "$file" 2>&1 | busybox tr '\n\t\0' '   ')"
-	done
+	busybox grep -H '' "$@" 2>&1 | busybox sed '/^\//s/:/ /; s/\t/ /g'
 }
 
 # What is at each path, and what this process can do with it.
@@ -30,7 +28,7 @@ paths() {
 		[ -x "$path" ] && can=${can}x
 		echo "$path can $can"
 		if [ -c "$path" ] || [ -b "$path" ]; then
-			echo "$path opens $( (: <"$path") 2>&1 && echo well)"
+			echo "$path opens $({ : <"$path"; } 2>&1 && echo well)"
 		fi
 	done
 }
@@ -55,16 +53,12 @@ section process
 echo "directory $(busybox readlink /proc/self/cwd)"
 echo "machine $(busybox uname -m)"
 echo "host name $(busybox hostname)"
-echo "scheduling $(busybox chrt -p 0 2>&1)"
 echo "input and output $(busybox ionice 2>&1)"
-echo "nice $(busybox nice 2>&1)"
-echo "keys $(busybox sed -n 's/^[0-9a-f]* [^ ]* *[0-9]* *[^ ]* \([0-9a-f]* *[0-9]* *[0-9]* keyring\) .*_ses.*/\1/p' /proc/keys 2>&1)"
+echo "keys $(busybox sed -n 's/^[0-9a-f]* [^ ]* *[0-9]* *[^ ]* \([0-9a-f]* *[0-9]* *[0-9]* keyring\) .*_ses.*/\1/p' /proc/keys 2>&1 | busybox tr '\n' ' ')"
 values /proc/self/oom_score_adj /proc/self/loginuid /proc/self/personality /proc/self/coredump_filter \
 	/proc/self/uid_map /proc/self/gid_map /proc/self/setgroups /proc/self/timens_offsets /proc/sys/kernel/domainname
 section namespaces
-for file in /proc/self/ns/*; do
-	echo "${file##*/} $(busybox readlink "$file")"
-done
+busybox stat -c '%N' /proc/self/ns/*
 section cgroup
 lines /proc/self/cgroup
 section mounts

@@ -8,11 +8,13 @@ from pathlib import Path
 LIST = Path(__file__).resolve().parent / "differences.txt"
 MOST_RUNS = 40
 # One runtime's word for what the others have, or are: the size and the name of what hides something.
+OF_TWO = "of two: "
 HIDING = ("source", "data", "flags", "root", "kind")
 
 
 class Difference:
-    """A fact that one runtime has alone: `kind` is how."""
+    """A fact that the first runtime has against others: `kind` is how. It is alone where all others agree, and each where every
+    runtime has it in another way."""
 
     def __init__(self, kind, key, values):
         self.kind, self.key, self.values = kind, key, values
@@ -54,13 +56,20 @@ def compared(runs):
         keys = [key for key in keys if key.startswith("left")]
     found = []
     for key in keys:
+        alike = [peer for peer in same if ran_as(runs[peer], key) == ran_as(runs[trial], key)]
         values = {name: value(runs[name].facts, key) for name in [trial, *same]}
-        others = [values[peer] for peer in same]
-        if values[trial] in others:
+        others = [values[peer] for peer in alike]
+        if not others or values[trial] in others:
             continue
-        kind = "alone" if len(others) == len(peers) else f"only {same[0]}"
+        kind = f"only {alike[0]}" if len(others) < len(peers) else "alone" if len(set(others)) == 1 else "each"
         found.append(Difference(kind, key, [values.get(name, f"({outcomes[name]})") for name in names]))
     return found
+
+
+def ran_as(run, key):
+    """Whether the exec process that the fact is of has run its program: of one that has not, the code alone is a fact."""
+    process = re.match(r"exec \d+ ", key)
+    return process and not key.endswith((" code", " ran")) and run.facts.get(f"{process[0]}ran")
 
 
 def said(run):
@@ -75,7 +84,7 @@ def value(facts, key):
         root, flags = facts.get(f"{stem} root", ""), facts.get(f"{stem} flags", "").split(",")
         if root == "/null":
             return "a null device"
-        is_empty = "ro" in flags and re.search(r"nr_inodes=[12]\b|size=0k|^ro\b", facts.get(f"{stem} data", ""))
+        is_empty = "ro" in flags and re.search(r"nr_inodes=[12]\b|size=0k|(^|,)ro(,|$)", facts.get(f"{stem} data", ""))
         if facts.get(f"{stem} kind") == "tmpfs" and is_empty:
             return "an empty directory"
         if field == "data" and facts.get(f"{stem} kind") == "tmpfs":
@@ -88,19 +97,22 @@ def value(facts, key):
 
 class Known:
     """The list of differences with reasons. A line is a regular expression for the difference, where it takes one more for
-    the edits of the case after two ampersands, and the reason after two bars."""
+    the edits of the case after two ampersands, and the reason after two bars. One that begins with "of two: " is for a machine
+    where only one other runtime runs, which nobody is there to contradict."""
 
     def __init__(self):
         self.entries, self.met = [], Counter()
         for line in LIST.read_text().splitlines():
             if line and not line.startswith("#"):
                 patterns, reason = line.split(" || ")
-                difference, _, edits = patterns.partition(" && ")
-                self.entries.append((re.compile(difference), re.compile(edits), reason))
+                difference, _, edits = patterns.removeprefix(OF_TWO).partition(" && ")
+                self.entries.append((patterns.startswith(OF_TWO), re.compile(difference), re.compile(edits), reason))
 
     def reason(self, difference, edits):
         text, edits = difference.text(), json.dumps(edits, ensure_ascii=False)
-        for pattern, condition, reason in self.entries:
+        for of_two, pattern, condition, reason in self.entries:
+            if of_two and len(difference.values) != 2:
+                continue
             if pattern.search(text) and condition.search(edits):
                 self.met[reason] += 1
                 return reason

@@ -12,6 +12,7 @@ use crate::container::Container;
 
 cases!("capabilities":
     sets, ambient, ambient_ones_of_the_caller, while_waiting, none, unknown_is_a_warning, names_are_exact, program_by_capability,
+    added_to_an_exec_process,
 );
 
 /// The five sets, in the order of /proc/PID/status.
@@ -128,5 +129,19 @@ fn program_by_capability(container: &mut Container) -> Test {
         container.set(&format!("/process/capabilities/{set}"), json!(["CAP_DAC_OVERRIDE"]));
     }
     same!(container.run()?.success()?.words(), ["ran"]);
+    Ok(())
+}
+
+/// One that is inheritable becomes ambient, so that a user has it who is not root.
+fn added_to_an_exec_process(container: &mut Container) -> Test {
+    let sets =
+        json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"] });
+    container.set("/process/capabilities", sets);
+    container.start_idle()?;
+    let flags = ["--user", "1000", "--cap", "CAP_KILL", "--cap", "CAP_CHOWN"];
+    let args = ["grep", "-E", "Cap(Inh|Eff|Amb)", "/proc/self/status"];
+    let output = container.exec_with(&flags, &args)?.success()?;
+    let kill = "0000000000000020";
+    same!(output.words(), ["CapInh:", kill, "CapEff:", kill, "CapAmb:", kill]);
     Ok(())
 }

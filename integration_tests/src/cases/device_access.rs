@@ -8,6 +8,7 @@ use crate::container::Container;
 
 cases!("device_access":
     denied, allowed, allowed_and_denied_again, of_the_default_set, without_access,
+    not_the_machines_console,
 );
 
 /// A program that may make device nodes, and open what the cgroup lets it.
@@ -47,6 +48,14 @@ fn of_the_default_set(container: &mut Container) -> Test {
     let script = "head -c 1 /dev/zero > /dev/null && head -c 1 /dev/urandom > /dev/null && \
                   mknod /dev/unused c 99 99 && echo all";
     same!(container.run_script(script)?.success()?.words(), ["all"]);
+    Ok(())
+}
+
+/// /dev/console of a container is a terminal of its own devpts.
+fn not_the_machines_console(container: &mut Container) -> Test {
+    with_device_rights(container, &[]);
+    let output = container.run_script("mknod /dev/machine c 5 1 && true < /dev/machine")?;
+    ensure!(output.stderr.contains("Operation not permitted"), "{output:?}");
     Ok(())
 }
 

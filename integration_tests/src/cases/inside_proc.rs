@@ -12,7 +12,8 @@ use crate::container::Container;
 
 cases!("inside_proc":
     what_says_nothing_of_security, directories_are_refused, by_way_of_a_link_is_refused,
-    what_cannot_hold_is_refused, of_another_procfs, of_a_bound_procfs, of_one_below_proc,
+    by_way_of_a_link, what_cannot_hold_is_refused, of_another_procfs, of_a_bound_procfs,
+    of_one_below_proc,
 );
 
 /// A file that says `mounted`, bound on `destination`.
@@ -74,6 +75,17 @@ fn by_way_of_a_link_is_refused(container: &mut Container) -> Test {
         container.create_refused(&["inside /proc"])?;
         container.config["mounts"].as_array_mut().and_then(Vec::pop);
     }
+    Ok(())
+}
+
+/// What may be replaced may be by whatever path.
+fn by_way_of_a_link(container: &mut Container) -> Test {
+    symlink("/proc", container.rootfs().join("link"))?;
+    symlink("/proc/sys/kernel", container.rootfs().join("deep"))?;
+    on(container, "/link/uptime")?;
+    on(container, "/deep/random/boot_id")?;
+    let script = "cat /proc/uptime /proc/sys/kernel/random/boot_id";
+    same!(container.run_script(script)?.success()?.lines(), ["mounted", "mounted"]);
     Ok(())
 }
 

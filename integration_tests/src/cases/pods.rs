@@ -15,7 +15,7 @@ use crate::pty::with_socket;
 
 cases!("pods":
     processes_of_both, hooks_are_told_the_pid, hooks_that_fail, mounts_that_fail, program_that_is_missing,
-    terminal, streams, user_namespace_of_the_pod, clocks_of_its_own, no_mount_namespace,
+    terminal, streams, user_namespace_of_the_pod, sysctls_of_the_pod, clocks_of_its_own, no_mount_namespace,
     read_only_root, what_it_makes_is_gone, links_to_streams,
 );
 
@@ -131,6 +131,17 @@ fn user_namespace_of_the_pod(container: &mut Container) -> Test {
     beside(container, &more, |container, _| {
         let output = container.run_script("cat /proc/1/comm; cat /proc/self/uid_map; id -u")?;
         same!(output.success()?.words()[1..], ["0", "100000", "65536", "0"]);
+        Ok(())
+    })
+}
+
+/// The maker, which is in no pid namespace of that user namespace, sets them.
+fn sysctls_of_the_pod(container: &mut Container) -> Test {
+    container.set("/linux/sysctl", json!({ "kernel.msgmni": "111" }));
+    let more = [("user", "user"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
+    beside(container, &more, |container, _| {
+        let output = container.run_script("cat /proc/sys/kernel/msgmni")?.success()?;
+        same!(output.lines(), ["111"]);
         Ok(())
     })
 }

@@ -59,8 +59,9 @@ pub(crate) const WRITE: u8 = 4;
 const ALL: u8 = MAKE | READ | WRITE;
 
 /// What every container may use, as in runc: making any node (which the other rules keep from
-/// being used), the spec's default devices, and the terminals of its devpts.
-const DEFAULT_RULES: [Rule; 12] = [
+/// being used), the spec's default devices, and the terminals of its devpts. /dev/console is one of
+/// these; the machine's own (c 5:1) is not for containers.
+const DEFAULT_RULES: [Rule; 11] = [
     allowed(Kind::Character, None, None, MAKE),
     allowed(Kind::Block, None, None, MAKE),
     allowed(Kind::Character, Some(1), Some(3), ALL),
@@ -71,7 +72,6 @@ const DEFAULT_RULES: [Rule; 12] = [
     allowed(Kind::Character, Some(1), Some(9), ALL),
     allowed(Kind::Character, Some(136), None, ALL),
     allowed(Kind::Character, Some(5), Some(2), ALL),
-    allowed(Kind::Character, Some(5), Some(1), ALL),
     // /dev/net/tun: what it can do is decided by CAP_NET_ADMIN, and VPNs bind it.
     allowed(Kind::Character, Some(10), Some(200), ALL),
 ];

@@ -68,6 +68,26 @@ impl KernelViews {
         views.try_fold(false, |found, view| Ok(found || mount_id(&view.root)? == place))
     }
 
+    /// Whether `place` is one of `files` of the view at `destination`, by whatever path it was found.
+    pub(super) fn is_one_of(
+        &self,
+        files: &[&str],
+        destination: &Path,
+        place: impl AsFd,
+    ) -> anyhow::Result<bool> {
+        let place = identity(place)?;
+        for view in self.0.iter().filter(|view| view.destination == destination) {
+            for file in files {
+                let path = view.below(Path::new(file)).and_then(ContainerPath::new);
+                let found = path.and_then(|path| view.root.find_without_links(&path).ok());
+                if found.map(identity).transpose()? == Some(place) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// That each view is still where it was attached: somebody may have renamed what it is on, and
     /// would have its content stand elsewhere.
     pub(super) fn check(&self, root: &Root) -> anyhow::Result<()> {
@@ -102,6 +122,13 @@ impl KernelView {
 pub(super) fn mount_id(fd: impl AsFd) -> anyhow::Result<u64> {
     let status = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).context("statx")?;
     Ok(status.stx_mnt_id)
+}
+
+/// What tells the file that `fd` is open on from others, as long as it is open: its mount, inode and mode.
+fn identity(fd: impl AsFd) -> anyhow::Result<(u64, u64, u16)> {
+    let fields = StatxFlags::MNT_ID | StatxFlags::INO | StatxFlags::MODE | StatxFlags::TYPE;
+    let status = statx(fd, c"", AtFlags::EMPTY_PATH, fields).context("statx")?;
+    Ok((status.stx_mnt_id, status.stx_ino, status.stx_mode))
 }
 
 #[cfg(test)]

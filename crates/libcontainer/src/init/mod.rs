@@ -109,7 +109,7 @@ fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infalli
     let made = make_container(init, &root, &view)?;
     // After the hooks, which are the host's, and before the host's procfs is out of reach.
     labels::set(plan.process.as_ref()).at(Stage::Identity)?;
-    let (master, slave) = close_container(init, &root, made)?.map(Pty::into_halves).unzip();
+    let (master, slave) = close_container(init, &root, made, &view)?.map(Pty::into_halves).unzip();
     take_streams(plan.process.as_ref(), slave, &root).at(Stage::Streams)?;
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     become_program(init, itself, &root)
@@ -153,9 +153,10 @@ fn close_container(
     init: &mut Init<'_>,
     root: &Root,
     Made { mounted, pty }: Made,
+    view: &View<'_>,
 ) -> Result<Option<Pty>, Failure> {
     change_root(init.plan, root).at(Stage::Pivot)?;
-    seal::seal(init.plan, root, &mut init.files, mounted).at(Stage::Seal)?;
+    seal::seal(init.plan, root, &mut init.files, mounted, view.procfs).at(Stage::Seal)?;
     Ok(pty)
 }
 

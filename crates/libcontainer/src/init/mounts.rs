@@ -255,7 +255,8 @@ fn check_proc(
     }
     let inside = fstatfs(place).context("fstatfs")?.f_type == PROC_SUPER_MAGIC
         && (path.starts_with(proc) || views.is_in(proc, place)?);
-    if inside && !REPLACEABLE_IN_PROC.iter().any(|replaceable| path == Path::new(replaceable)) {
+    let by_name = REPLACEABLE_IN_PROC.iter().any(|replaceable| path == Path::new(replaceable));
+    if inside && !by_name && !views.is_one_of(&REPLACEABLE_IN_PROC, proc, place)? {
         bail!("cannot be mounted because it is inside /proc");
     }
     Ok(())

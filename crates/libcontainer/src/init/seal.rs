@@ -10,11 +10,13 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 
 use super::kernel_views::KernelViews;
-use super::mounts::Mounted;
+use super::mounts::{Mounted, OpenProcfs};
 use super::root::{Root, settled, unresolved};
 use crate::error::Property;
 use crate::files::Files;
-use crate::mount::{attach, clone_tree, file_type, make_readonly, new_filesystem, set_propagation};
+use crate::mount::{
+    attach, clone_tree, file_type, make_filesystem, make_readonly, new_filesystem, set_propagation,
+};
 use crate::plan::{Attributes, ContainerPath, Parameter, Plan, Propagation, Sysctl};
 
 /// Seals the container, of which `mounted` is left to do.
@@ -23,8 +25,9 @@ pub(crate) fn seal(
     root: &Root,
     files: &mut Files,
     mut mounted: Mounted,
+    open_procfs: OpenProcfs<'_>,
 ) -> anyhow::Result<()> {
-    write_sysctl(&plan.sysctl)?;
+    write_sysctl(&plan.sysctl, open_procfs)?;
     for path in &plan.readonly_paths {
         make_path_readonly(root, &mut mounted.kernel_views, path).with_context(|| {
             Property::new("/linux/readonlyPaths", format!("read-only path {path}"))
@@ -58,12 +61,14 @@ pub(crate) fn seal(
 }
 
 /// Writes sysctls through a procfs of our own, which nothing in the container can have replaced
-/// (CVE-2025-52881).
-fn write_sysctl(sysctl: &[Sysctl]) -> anyhow::Result<()> {
+/// (CVE-2025-52881). It is of the container's pid namespace, like the mounts: root of its user namespace
+/// may make no other.
+fn write_sysctl(sysctl: &[Sysctl], open_procfs: OpenProcfs<'_>) -> anyhow::Result<()> {
     if sysctl.is_empty() {
         return Ok(());
     }
-    let procfs = new_filesystem(c"proc", None, &[], Attributes::default())
+    let procfs = open_procfs()
+        .and_then(|procfs| make_filesystem(&procfs, c"proc", None, &[], Attributes::default()))
         .context("make a private procfs for linux.sysctl")?;
     for Sysctl { path, value } in sysctl {
         let below = Path::new("sys").join(path);

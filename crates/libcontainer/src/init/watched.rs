@@ -74,8 +74,9 @@ fn make(init: &mut Init<'_>, root: &Root, maker: &MakersEnd) -> Result<(), Failu
     namespaces::set_up(init.plan).at(Stage::Namespaces)?;
     ask_for_devices_and_hooks(init.plan, &init.channel).at(Stage::Hooks)?;
     let procfs = || ask_for_procfs(maker);
-    let made = make_container(init, root, &View { pid, procfs: &procfs })?;
-    let (master, slave) = close_container(init, root, made)?.map(Pty::into_halves).unzip();
+    let view = View { pid, procfs: &procfs };
+    let made = make_container(init, root, &view)?;
+    let (master, slave) = close_container(init, root, made, &view)?.map(Pty::into_halves).unzip();
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     let given: Vec<_> = [mounts.as_fd(), root.as_fd()]
         .into_iter()

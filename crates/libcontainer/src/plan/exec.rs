@@ -138,8 +138,9 @@ pub(crate) fn process_of_flags(
 }
 
 /// Adds to the bounding, effective and permitted sets. Not to the inheritable one: a file's
-/// inheritable capabilities would then raise the privilege of a user (CVE-2022-29162). One that is unknown is left
-/// out with a warning, as in a config (config.md, "Linux Process").
+/// inheritable capabilities would then raise the privilege of a user (CVE-2022-29162). Those that are
+/// inheritable as it is become ambient, as with runc: else a user who is not root would not have them.
+/// One that is unknown is left out with a warning, as in a config (config.md, "Linux Process").
 fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Vec<String> {
     let mut added = Capabilities::new();
     let mut warnings = Vec::new();
@@ -163,7 +164,11 @@ fn add_capabilities(process: &mut SpecProcess, names: &[String]) -> Vec<String> 
     };
     let (bounding, effective, permitted) =
         (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+    let inheritable = sets.inheritable().clone().unwrap_or_default();
+    let raised = added.intersection(&inheritable);
+    let ambient = sets.ambient().iter().flatten().chain(raised).copied().collect();
     sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    sets.set_ambient(Some(ambient));
     process.set_capabilities(Some(sets));
     warnings
 }
