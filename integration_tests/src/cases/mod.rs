@@ -62,6 +62,7 @@ mod scheduling;
 mod seccomp;
 mod seccomp_notify;
 mod selinux;
+mod signal_storm;
 mod slowed;
 mod sources;
 mod start;
@@ -138,6 +139,7 @@ pub(crate) fn all() -> Vec<Case> {
         seccomp::CASES,
         seccomp_notify::CASES,
         selinux::CASES,
+        signal_storm::CASES,
         slowed::CASES,
         sources::CASES,
         start::CASES,
