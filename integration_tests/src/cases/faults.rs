@@ -66,7 +66,7 @@ pub(super) fn need_strace() -> Test {
 }
 
 /// The calls of a command that are made to fail: a name, and which one of that name.
-fn calls(container: &Container, args: &[&str]) -> anyhow::Result<Vec<(String, usize)>> {
+pub(super) fn calls(container: &Container, args: &[&str]) -> anyhow::Result<Vec<(String, usize)>> {
     need_strace()?;
     let trace = container.file("trace");
     traced(container, &["-o", &trace], args)?.success()?;

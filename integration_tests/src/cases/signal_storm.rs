@@ -13,8 +13,9 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::json;
 
+use super::faults::calls;
 use super::{Test, cases, same};
-use crate::command::{PATIENCE, called_by, wait_until};
+use crate::command::{PATIENCE, called_by, wait, wait_until};
 use crate::config;
 use crate::container::Container;
 use crate::pty::Own;
@@ -22,6 +23,8 @@ use crate::pty::Own;
 cases!("signal_storm":
     create, create_in_a_user_namespace, create_with_a_terminal, create_with_hooks, start, run, detached_run,
     run_on_a_terminal, exec, detached_exec, exec_on_a_terminal, delete, delete_by_force,
+    each_call_of_create, each_call_of_create_in_a_user_namespace, each_call_of_run, each_call_of_start, each_call_of_exec,
+    each_call_of_delete,
 );
 
 /// By default they end nobody (signal(7)); a stop and what ends it are a pair.
@@ -46,6 +49,17 @@ enum Aim {
     Command,
     /// The process group of the command, as of a terminal's keys.
     Group,
+}
+
+/// When the signals come.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Again and again.
+    AllAlong,
+    /// Once, to the command, at one of its calls.
+    AtItsCalls,
+    /// Once, at a call, to each process that makes it.
+    AtAllCalls,
 }
 
 /// What is sent.
@@ -73,8 +87,16 @@ struct Attack<'a> {
 }
 
 impl Attack<'_> {
+    fn by(&self, way: Way, container: &Container) -> Test {
+        match way {
+            Way::AllAlong => self.all_along(container),
+            Way::AtItsCalls => self.at_each_call(container, false),
+            Way::AtAllCalls => self.at_each_call(container, true),
+        }
+    }
+
     /// At moments all over the command's time, sent to it and to its group; as fast as it is, and slowed by strace(1).
-    fn attack(&self, container: &Container) -> Test {
+    fn all_along(&self, container: &Container) -> Test {
         for slowed in [false, is_strace_there()] {
             for aim in [Aim::Command, Aim::Group] {
                 let still = Storm { aim, slowed, ending: None };
@@ -93,11 +115,33 @@ impl Attack<'_> {
         Ok(())
     }
 
+    /// At its calls, one after the other: strace(1) gives a signal to the command where it makes the call, or with `all`
+    /// to each process that makes its own of that name and number.
+    fn at_each_call(&self, container: &Container, all: bool) -> Test {
+        (self.before)()?;
+        let calls = calls(container, &self.arguments);
+        container.delete_force()?;
+        for (at, (name, number)) in calls?.into_iter().enumerate() {
+            let signal = ENDING[at % ENDING.len()].as_raw();
+            let inject = format!("inject={name}:signal={signal}:when={number}");
+            let what = || format!("signal {signal} at {name} {number}");
+            (self.before)().with_context(what)?;
+            let mut strace = Command::new("strace");
+            strace.args(["-D", "-qq", "-o", "/dev/null", "-e", &inject]);
+            if all {
+                strace.arg("-f");
+            }
+            let mut command = called_by(strace, &container.command(&self.arguments));
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let code = wait(&mut command.process_group(0).spawn()?).with_context(what)?;
+            self.judge(container, code).with_context(what)?;
+        }
+        Ok(())
+    }
+
     /// Once: how it ended, and how long it took.
     fn once(&self, container: &Container, storm: Storm) -> anyhow::Result<(i32, Duration)> {
         (self.before)().context("before")?;
-        let log = container.file("log.json");
-        let _ = fs::remove_file(&log);
         let mut command = container.command(&self.arguments);
         if storm.slowed {
             let mut strace = Command::new("strace");
@@ -118,11 +162,20 @@ impl Attack<'_> {
         if let (Some(terminal), Some(before)) = (self.terminal, modes) {
             ensure!(before == terminal.modes()?, "exit code {code}: the terminal is left changed");
         }
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        ensure!(!said.contains("defect"), "exit code {code}: {said}");
-        (self.after)(code, &said).with_context(|| format!("exit code {code}: {said}"))?;
-        container.delete_force().with_context(|| format!("exit code {code}: {said}"))?;
+        self.judge(container, code)?;
         Ok((code, took))
+    }
+
+    /// What there is after it, and that it can be taken away.
+    fn judge(&self, container: &Container, code: i32) -> Test {
+        let log = container.file("log.json");
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let _ = fs::remove_file(&log);
+        let judged = (self.after)(code, &said).and_then(|()| container.delete_force());
+        let has_defect = said.contains("defect");
+        judged
+            .and_then(|()| Ok(ensure!(!has_defect, "it says that it is a defect")))
+            .with_context(|| format!("exit code {code}: {said}"))
     }
 }
 
@@ -204,28 +257,36 @@ fn runs(container: &Container) -> Test {
     container.exec(&["true"])?.success().map(drop)
 }
 
-fn attack_create(container: &Container, flags: &[&str]) -> Test {
+fn attack_create(container: &mut Container, flags: &[&str], way: Way) -> Test {
+    container.script("exec sleep 100");
     let bundle = container.bundle();
     container.save()?;
-    Attack {
+    let attack = Attack {
         arguments: [&["create", "--bundle", &bundle], flags, &[&container.id]].concat(),
         terminal: None,
         code: 0,
         before: &|| Ok(()),
         after: &|code, said| is_whole_or_nothing(container, code, said),
-    }
-    .attack(container)
+    };
+    attack.by(way, container)
 }
 
 fn create(container: &mut Container) -> Test {
-    container.script("exec sleep 100");
-    attack_create(container, &[])
+    attack_create(container, &[], Way::AllAlong)
+}
+
+fn each_call_of_create(container: &mut Container) -> Test {
+    attack_create(container, &[], Way::AtItsCalls)
+}
+
+fn each_call_of_create_in_a_user_namespace(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    attack_create(container, &[], Way::AtAllCalls)
 }
 
 fn create_in_a_user_namespace(container: &mut Container) -> Test {
     config::add_user_namespace(&mut container.config);
-    container.script("exec sleep 100");
-    attack_create(container, &[])
+    attack_create(container, &[], Way::AllAlong)
 }
 
 /// Nobody takes the terminal: it waits in the socket.
@@ -237,7 +298,8 @@ fn create_with_a_terminal(container: &mut Container) -> Test {
     let listener = UnixListener::bind(&path)?;
     // Every command waits in its queue.
     rustix::net::listen(&listener, 1000)?;
-    let attacked = attack_create(container, &["--console-socket", &path.display().to_string()]);
+    let attacked =
+        attack_create(container, &["--console-socket", &path.display().to_string()], Way::AllAlong);
     fs::remove_file(&path)?;
     attacked
 }
@@ -247,14 +309,13 @@ fn create_with_hooks(container: &mut Container) -> Test {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         container.set(&format!("/hooks/{kind}"), json!([super::hooks::shell("sleep 0.01")]));
     }
-    container.script("exec sleep 100");
-    attack_create(container, &[])
+    attack_create(container, &[], Way::AllAlong)
 }
 
 /// A container that was not started can be, and in one that runs the program does.
-fn start(container: &mut Container) -> Test {
+fn attack_start(container: &mut Container, way: Way) -> Test {
     container.script("exec sleep 100");
-    Attack {
+    let attack = Attack {
         arguments: vec!["start", &container.id],
         terminal: None,
         code: 0,
@@ -267,8 +328,16 @@ fn start(container: &mut Container) -> Test {
             }
             runs(container)
         },
-    }
-    .attack(container)
+    };
+    attack.by(way, container)
+}
+
+fn start(container: &mut Container) -> Test {
+    attack_start(container, Way::AllAlong)
+}
+
+fn each_call_of_start(container: &mut Container) -> Test {
+    attack_start(container, Way::AtItsCalls)
 }
 
 /// The program's exit code, or that of the signal, which is the program's too.
@@ -296,7 +365,7 @@ fn attack_run(container: &mut Container, terminal: Option<&Own>) -> Test {
             container.nothing_left()
         },
     }
-    .attack(container)
+    .by(Way::AllAlong, container)
 }
 
 fn run(container: &mut Container) -> Test {
@@ -307,11 +376,11 @@ fn run_on_a_terminal(container: &mut Container) -> Test {
     attack_run(container, Some(&Own::new(24, 80)?))
 }
 
-fn detached_run(container: &mut Container) -> Test {
+fn attack_detached_run(container: &mut Container, way: Way) -> Test {
     container.script("exec sleep 100");
     container.save()?;
     let bundle = container.bundle();
-    Attack {
+    let attack = Attack {
         arguments: vec!["run", "--detach", "--bundle", &bundle, &container.id],
         terminal: None,
         code: 0,
@@ -323,8 +392,16 @@ fn detached_run(container: &mut Container) -> Test {
             was_asked_to_end(code, said, 1)?;
             container.nothing_left()
         },
-    }
-    .attack(container)
+    };
+    attack.by(way, container)
+}
+
+fn detached_run(container: &mut Container) -> Test {
+    attack_detached_run(container, Way::AllAlong)
+}
+
+fn each_call_of_run(container: &mut Container) -> Test {
+    attack_detached_run(container, Way::AtItsCalls)
 }
 
 /// Whatever ends a process of exec, the container lives on without it.
@@ -333,13 +410,14 @@ fn attack_exec(
     flags: &[&str],
     program: &str,
     terminal: Option<&Own>,
+    way: Way,
 ) -> Test {
     container.script("exec sleep 100");
     let detached = flags.contains(&"--detach");
     let own = if detached { 0 } else { 7 };
     let pid_file = container.file("pid");
     let more = ["--pid-file", &pid_file, &container.id, "sh", "-c", program];
-    Attack {
+    let attack = Attack {
         arguments: [&["exec"], flags, &more].concat(),
         terminal,
         code: own,
@@ -359,26 +437,30 @@ fn attack_exec(
             wait_until("the container's processes", || Ok(container.pids()?.len() == expected))?;
             runs(container)
         },
-    }
-    .attack(container)
+    };
+    attack.by(way, container)
+}
+
+fn each_call_of_exec(container: &mut Container) -> Test {
+    attack_exec(container, &["--detach"], "exec sleep 50", None, Way::AtAllCalls)
 }
 
 fn exec(container: &mut Container) -> Test {
-    attack_exec(container, &[], MOMENT, None)
+    attack_exec(container, &[], MOMENT, None, Way::AllAlong)
 }
 
 fn detached_exec(container: &mut Container) -> Test {
-    attack_exec(container, &["--detach"], "exec sleep 50", None)
+    attack_exec(container, &["--detach"], "exec sleep 50", None, Way::AllAlong)
 }
 
 fn exec_on_a_terminal(container: &mut Container) -> Test {
-    attack_exec(container, &["--tty"], MOMENT, Some(&Own::new(24, 80)?))
+    attack_exec(container, &["--tty"], MOMENT, Some(&Own::new(24, 80)?), Way::AllAlong)
 }
 
 /// Who was not told that it is deleted can delete it.
-fn attack_delete(container: &mut Container, flags: &[&str], started: bool) -> Test {
+fn attack_delete(container: &mut Container, flags: &[&str], started: bool, way: Way) -> Test {
     container.script("exec sleep 100");
-    Attack {
+    let attack = Attack {
         arguments: [&["delete"], flags, &[&container.id]].concat(),
         terminal: None,
         code: 0,
@@ -393,14 +475,18 @@ fn attack_delete(container: &mut Container, flags: &[&str], started: bool) -> Te
             ensure!(code <= 0, "an error of delete");
             if code == 0 { container.nothing_left() } else { Ok(()) }
         },
-    }
-    .attack(container)
+    };
+    attack.by(way, container)
 }
 
 fn delete(container: &mut Container) -> Test {
-    attack_delete(container, &[], false)
+    attack_delete(container, &[], false, Way::AllAlong)
 }
 
 fn delete_by_force(container: &mut Container) -> Test {
-    attack_delete(container, &["--force"], true)
+    attack_delete(container, &["--force"], true, Way::AllAlong)
+}
+
+fn each_call_of_delete(container: &mut Container) -> Test {
+    attack_delete(container, &["--force"], true, Way::AtItsCalls)
 }
