@@ -22,7 +22,7 @@ mod exec;
 mod exec_batches;
 mod exec_cgroups;
 mod exec_likeness;
-mod faults;
+pub(crate) mod faults;
 mod flag_values;
 mod hook_failures;
 mod hooks;

@@ -2,227 +2,25 @@
 //! change nothing, and those that end it leave a container that works, or one that `delete --force` takes away.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use anyhow::ensure;
 use serde_json::json;
 
-use super::faults::calls;
 use super::{Test, cases, same};
-use crate::command::{PATIENCE, called_by, wait, wait_until};
+use crate::command::wait_until;
 use crate::config;
 use crate::container::Container;
 use crate::pty::Own;
+use crate::storm::{Attack, ENDING, Way};
+use crate::view::{Layout, layout};
 
 cases!("signal_storm":
     create, create_in_a_user_namespace, create_with_a_terminal, create_with_hooks, start, run, detached_run,
     run_on_a_terminal, exec, detached_exec, exec_on_a_terminal, delete, delete_by_force,
     each_call_of_create, each_call_of_create_in_a_user_namespace, each_call_of_run, each_call_of_start, each_call_of_exec,
-    each_call_of_delete,
+    each_call_of_delete, each_call_of_update,
 );
-
-/// By default they end nobody (signal(7)); a stop and what ends it are a pair.
-const HARMLESS: [Signal; 5] =
-    [Signal::WINCH, Signal::CHILD, Signal::STOP, Signal::CONT, Signal::URG];
-/// By default they end a process.
-const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1];
-/// At how many moments of a command the first signal comes that ends it; and of one that is slowed.
-const MOMENTS: [u32; 2] = [20, 10];
-/// Between two signals. Each is a turn of the tracer, too, which must have time for its own.
-const PAUSES: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(2)];
-/// A command is slower by this at each call of [`SLOWED`], in microseconds.
-const DELAY: u32 = 2_000;
-/// Calls at each of which a traced command is slowed: what makes something that others see, and what waits for others.
-const SLOWED: &str = "clone3,mkdir,mkdirat,write,rename,renameat,unlinkat,sendmsg,recvmsg,ppoll,poll,connect,execveat,\
-                      setns,mount_setattr,move_mount,signalfd4,flock";
-
-/// Whom the signals are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aim {
-    /// The command alone, as of an engine.
-    Command,
-    /// The process group of the command, as of a terminal's keys.
-    Group,
-}
-
-/// When the signals come.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    /// Again and again.
-    AllAlong,
-    /// Once, to the command, at one of its calls.
-    AtItsCalls,
-    /// Once, at a call, to each process that makes it.
-    AtAllCalls,
-}
-
-/// What is sent.
-#[derive(Clone, Copy, Debug)]
-struct Storm {
-    aim: Aim,
-    /// The command is slowed by strace(1) meanwhile.
-    slowed: bool,
-    /// When, from the command's start on, signals come that end it.
-    ending: Option<(Signal, Duration)>,
-}
-
-/// What is done in a storm, and what must be true then.
-struct Attack<'a> {
-    /// The command.
-    arguments: Vec<&'a str>,
-    /// Where its standard streams are, or nowhere.
-    terminal: Option<&'a Own>,
-    /// Its exit code where nobody ends it.
-    code: i32,
-    /// What there is before.
-    before: &'a dyn Fn() -> Test,
-    /// What there is after it, by its exit code (minus the number of the signal that it was killed by).
-    after: &'a dyn Fn(i32, &str) -> Test,
-}
-
-impl Attack<'_> {
-    fn by(&self, way: Way, container: &Container) -> Test {
-        match way {
-            Way::AllAlong => self.all_along(container),
-            Way::AtItsCalls => self.at_each_call(container, false),
-            Way::AtAllCalls => self.at_each_call(container, true),
-        }
-    }
-
-    /// At moments all over the command's time, sent to it and to its group; as fast as it is, and slowed by strace(1).
-    fn all_along(&self, container: &Container) -> Test {
-        for slowed in [false, is_strace_there()] {
-            for aim in [Aim::Command, Aim::Group] {
-                let still = Storm { aim, slowed, ending: None };
-                let what = || format!("{still:?}");
-                let (code, span) = self.once(container, still).with_context(what)?;
-                ensure!(code == self.code, "{}: exit code {code}", what());
-                let moments = MOMENTS[usize::from(slowed)];
-                for moment in 0..moments {
-                    let signal = ENDING[moment as usize % ENDING.len()];
-                    let ending = Some((signal, span * moment / moments));
-                    let storm = Storm { ending, ..still };
-                    self.once(container, storm).with_context(|| format!("{storm:?}"))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// At its calls, one after the other: strace(1) gives a signal to the command where it makes the call, or with `all`
-    /// to each process that makes its own of that name and number.
-    fn at_each_call(&self, container: &Container, all: bool) -> Test {
-        (self.before)()?;
-        let calls = calls(container, &self.arguments);
-        container.delete_force()?;
-        for (at, (name, number)) in calls?.into_iter().enumerate() {
-            let signal = ENDING[at % ENDING.len()].as_raw();
-            let inject = format!("inject={name}:signal={signal}:when={number}");
-            let what = || format!("signal {signal} at {name} {number}");
-            (self.before)().with_context(what)?;
-            let mut strace = Command::new("strace");
-            strace.args(["-D", "-qq", "-o", "/dev/null", "-e", &inject]);
-            if all {
-                strace.arg("-f");
-            }
-            let mut command = called_by(strace, &container.command(&self.arguments));
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let code = wait(&mut command.process_group(0).spawn()?).with_context(what)?;
-            self.judge(container, code).with_context(what)?;
-        }
-        Ok(())
-    }
-
-    /// Once: how it ended, and how long it took.
-    fn once(&self, container: &Container, storm: Storm) -> anyhow::Result<(i32, Duration)> {
-        (self.before)().context("before")?;
-        let mut command = container.command(&self.arguments);
-        if storm.slowed {
-            let mut strace = Command::new("strace");
-            strace.args(["-DD", "-f", "-qq", "-o", "/dev/null", "-e"]);
-            strace.arg(format!("inject=?{}:delay_enter={DELAY}", SLOWED.replace(',', ",?")));
-            command = called_by(strace, &command);
-        }
-        let stream = || self.terminal.map_or(Ok(Stdio::null()), Own::stream);
-        command.stdin(stream()?).stdout(stream()?).stderr(Stdio::null());
-        let modes = self.terminal.map(Own::modes).transpose()?;
-        let mut child = command.process_group(0).spawn()?;
-        if storm.slowed {
-            is_traced(&child, &container.runtime.binary)?;
-        }
-        let start = Instant::now();
-        let code = storm.over(&mut child)?;
-        let took = start.elapsed();
-        if let (Some(terminal), Some(before)) = (self.terminal, modes) {
-            ensure!(before == terminal.modes()?, "exit code {code}: the terminal is left changed");
-        }
-        self.judge(container, code)?;
-        Ok((code, took))
-    }
-
-    /// What there is after it, and that it can be taken away.
-    fn judge(&self, container: &Container, code: i32) -> Test {
-        let log = container.file("log.json");
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        let _ = fs::remove_file(&log);
-        let judged = (self.after)(code, &said).and_then(|()| container.delete_force());
-        let has_defect = said.contains("defect");
-        judged
-            .and_then(|()| Ok(ensure!(!has_defect, "it says that it is a defect")))
-            .with_context(|| format!("exit code {code}: {said}"))
-    }
-}
-
-impl Storm {
-    /// Sends it until the command ends. The exit code, or minus the signal's number.
-    fn over(self, child: &mut Child) -> anyhow::Result<i32> {
-        let start = Instant::now();
-        // Nobody has reaped it: the pid is its own.
-        let pid = Pid::from_child(child);
-        let send = |signal| match self.aim {
-            Aim::Command => kill_process(pid, signal),
-            Aim::Group => kill_process_group(pid, signal),
-        };
-        for harmless in HARMLESS.iter().cycle() {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)));
-            }
-            if start.elapsed() > PATIENCE {
-                let _ = kill_process_group(pid, Signal::KILL);
-                child.wait()?;
-                bail!("hangs");
-            }
-            let ending = self.ending.filter(|(_, from)| start.elapsed() >= *from);
-            for signal in [Some(*harmless), ending.map(|(signal, _)| signal)].into_iter().flatten()
-            {
-                // What is stopped gets nothing else before it goes on; a group may have ended but for its first.
-                let _ = send(signal);
-                if signal == Signal::STOP {
-                    let _ = send(Signal::CONT);
-                }
-            }
-            std::thread::sleep(PAUSES[usize::from(self.slowed)]);
-        }
-        bail!("no signals")
-    }
-}
-
-/// Waits until strace(1), which executes the command in the end, has done so: one that is killed before never ends.
-fn is_traced(child: &Child, binary: &Path) -> Test {
-    let line = format!("/proc/{}/cmdline", child.id());
-    let own = [binary.as_os_str().as_bytes(), b"\0"].concat();
-    wait_until("the command is traced", || Ok(fs::read(&line)?.starts_with(&own)))
-}
-
-fn is_strace_there() -> bool {
-    super::faults::need_strace().is_ok()
-}
 
 /// Who has been asked to end says so, or was killed before there was anything to undo.
 fn was_asked_to_end(code: i32, said: &str, failure: i32) -> Test {
@@ -431,6 +229,7 @@ fn attack_exec(
             let has_run = if detached { code == 0 } else { is_the_programs(code, own) };
             if !has_run {
                 was_asked_to_end(code, said, 255)?;
+                ensure!(!said.contains(": init was"), "init lives");
                 ensure!(!fs::exists(&pid_file)?, "a pid file is left");
             }
             let expected = if detached && has_run { 2 } else { 1 };
@@ -489,4 +288,41 @@ fn delete_by_force(container: &mut Container) -> Test {
 
 fn each_call_of_delete(container: &mut Container) -> Test {
     attack_delete(container, &["--force"], true, Way::AtItsCalls)
+}
+
+/// All limits are changed, or none.
+fn each_call_of_update(container: &mut Container) -> Test {
+    super::cgroups::need("pids")?;
+    super::cgroups::need("cpu")?;
+    container.script("exec sleep 100");
+    container.set("/linux/resources/pids", json!({ "limit": 100 }));
+    container.set("/linux/resources/cpu", json!({ "shares": 1024 }));
+    let shares = match layout()? {
+        Layout::V2 => "cpu.weight",
+        _ => "cpu.shares",
+    };
+    let limits = || -> anyhow::Result<Vec<String>> {
+        ["pids.max", shares].iter().map(|file| super::cgroups::read(container, &[file])).collect()
+    };
+    let before = || {
+        container.create()?.success()?;
+        container.verb("start")?.success().map(drop)
+    };
+    before()?;
+    let old = limits()?;
+    container.delete_force()?;
+    Attack {
+        arguments: vec!["update", "--pids-limit", "50", "--cpu-share", "512", &container.id],
+        terminal: None,
+        code: 0,
+        before: &before,
+        after: &|code, _| {
+            ensure!(code <= 0, "an error of update");
+            let new = limits()?;
+            let changed = old.iter().zip(&new).filter(|(old, new)| old != new).count();
+            ensure!(changed == old.len() || (code < 0 && changed == 0), "{old:?} became {new:?}");
+            runs(container)
+        },
+    }
+    .by(Way::AtItsCalls, container)
 }

@@ -3,7 +3,7 @@
 use crate::host::Host;
 use crate::request::{Context, Update};
 use crate::state::{self, Status};
-use crate::{Error, Result, plan, spec};
+use crate::{Error, Result, plan, spec, wait};
 
 /// Gives the container other limits: all that are asked for, or none.
 ///
@@ -22,5 +22,6 @@ pub fn update(context: &Context, request: &Update) -> Result<()> {
     let warnings = loaded.warnings.clone();
     let (_, planned) = loaded.plan(plan)?;
     warnings.iter().chain(&planned.warnings).for_each(|warning| (context.warn)(warning));
-    Ok(cgroup.update(&planned.plan)?)
+    // Who ended in the middle would leave some of them.
+    Ok(wait::undisturbed(|| cgroup.update(&planned.plan))??)
 }
