@@ -163,11 +163,10 @@ impl Attack<'_> {
         let log = container.file("log.json");
         let said = fs::read_to_string(&log).unwrap_or_default();
         let _ = fs::remove_file(&log);
-        let judged = (self.after)(code, &said).and_then(|()| container.delete_force());
-        let has_defect = said.contains("defect");
-        judged
-            .and_then(|()| Ok(ensure!(!has_defect, "it says that it is a defect")))
-            .with_context(|| format!("exit code {code}: {said}"))
+        let context = || format!("exit code {code}: {said}");
+        (self.after)(code, &said).and_then(|()| container.delete_force()).with_context(context)?;
+        ensure!(!said.contains("defect"), "{}", context());
+        Ok(())
     }
 }
 

@@ -234,7 +234,6 @@ pub struct Exec {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::ffi::OsStr;
 
     use super::NotifySocket;
