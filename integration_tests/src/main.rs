@@ -29,6 +29,7 @@ mod pty;
 mod removal;
 mod runtime;
 mod skip;
+mod storm;
 mod suite;
 mod threads;
 mod view;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetattr, tcgetwinsize, tcsetwinsize};
 
 use crate::command::{Output, patience};
 use crate::container::Container;
@@ -135,6 +135,12 @@ impl Own {
     pub(crate) fn resize(&self, rows: u16, columns: u16) -> anyhow::Result<()> {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(tcsetwinsize(&self.slave, size)?)
+    }
+
+    /// What the terminal does with what is typed and shown (termios(3)).
+    pub(crate) fn modes(&self) -> anyhow::Result<String> {
+        let modes = tcgetattr(&self.slave)?;
+        Ok(format!("{:?} {:?} {:?}", modes.input_modes, modes.output_modes, modes.local_modes))
     }
 
     /// The slave's side, as a stream of a command.

@@ -121,7 +121,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub no_new_keyring: bool,
     /// Pass this many more file descriptors, from 3 on, to the program.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     pub preserve_fds: u32,
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct Kill {
     #[arg(long)]
     pub wait: bool,
     /// With --wait: fail if that takes longer.
-    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    #[arg(long, value_name = "SECONDS", requires = "wait", allow_hyphen_values = true)]
     pub timeout: Option<u64>,
 }
 
@@ -192,10 +192,10 @@ pub(crate) struct Exec {
     #[arg(long, short)]
     pub tty: bool,
     /// User, UID or UID:GID.
-    #[arg(long, short, value_parser = parse_user)]
+    #[arg(long, short, value_parser = parse_user, allow_hyphen_values = true)]
     pub user: Option<(u32, Option<u32>)>,
     /// More group ids.
-    #[arg(long, short = 'g')]
+    #[arg(long, short = 'g', allow_hyphen_values = true)]
     pub additional_gids: Vec<u32>,
     /// File with the whole process as JSON.
     #[arg(long, short)]
@@ -219,7 +219,7 @@ pub(crate) struct Exec {
     #[arg(long, short)]
     pub cap: Vec<String>,
     /// Pass this many more file descriptors, from 3 on, to the process.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     pub preserve_fds: u32,
     /// Sub-cgroup of the container's, PATH, or in some v1 hierarchies CONTROLLER[,CONTROLLER]:PATH.
     #[arg(long)]

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 
 /// What fails before there is anything to say but a text.
 fn fail(message: &str, is_exec: bool) -> ExitCode {
-    log::error(message, &Details::default());
+    log::error(&libcontainer::wording::plain(message), &Details::default());
     failed(is_exec)
 }
 

@@ -65,8 +65,21 @@ impl Error {
     /// All that is wrong with a config.
     #[must_use]
     pub fn invalid(violations: Vec<Violation>) -> Self {
+        Self::violated("config.json", violations)
+    }
+
+    /// The same of a process of exec, whose flags and file are no config.
+    #[must_use]
+    pub(crate) fn of_process(self) -> Self {
+        match self.kind {
+            ErrorKind::Invalid(violations) => Self::violated("process", violations),
+            _ => self,
+        }
+    }
+
+    fn violated(what: &str, violations: Vec<Violation>) -> Self {
         let text = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ");
-        Self::new(ErrorKind::Invalid(violations), format!("invalid config.json: {text}"))
+        Self::new(ErrorKind::Invalid(violations), format!("invalid {what}: {text}"))
     }
 }
 

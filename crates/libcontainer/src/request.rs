@@ -1,5 +1,6 @@
 //! What the caller asks for, one struct for each verb that takes more than an id.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -79,12 +80,21 @@ impl NotifySocket {
 pub struct Kill {
     /// The container's id.
     pub id: String,
-    /// The signal's number.
-    pub signal: i32,
+    /// What is sent.
+    pub signal: Signal,
     /// Send it to every process of the container (`--all`).
     pub all: bool,
     /// Whether the verb waits until the first process has ended.
     pub wait: Wait,
+}
+
+/// A signal to send.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    /// By its number.
+    Number(i32),
+    /// That which the container's annotations ask for.
+    Annotated(fn(&BTreeMap<String, String>) -> anyhow::Result<i32>),
 }
 
 /// Whether, and how long, a verb waits for the end of a container (`--wait`, `--timeout`).

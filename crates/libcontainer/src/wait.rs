@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -56,6 +56,18 @@ pub(crate) fn until_one_is_readable<const N: usize>(
         }
         signals.map_or(Ok(()), Signals::check)?;
     }
+}
+
+/// Does `work`, which no signal interrupts that can be blocked: it comes afterwards.
+///
+/// # Errors
+/// Those of sigprocmask(2).
+pub(crate) fn undisturbed<T>(work: impl FnOnce() -> T) -> anyhow::Result<T> {
+    let set = |how, mask: &SigSet| mask.thread_swap_mask(how).map_err(std::io::Error::from);
+    let before = set(SigmaskHow::SIG_BLOCK, &SigSet::all()).context("sigprocmask")?;
+    let done = work();
+    set(SigmaskHow::SIG_SETMASK, &before).context("sigprocmask")?;
+    Ok(done)
 }
 
 /// The signals that were sent to this process, which wait to be read: none ends it, and none is lost.

@@ -101,8 +101,18 @@ pub enum Error {
         errno: Errno,
     },
     /// The joiner died without a word.
-    #[error("the process that joins the namespaces ended without a report")]
-    JoinerLost,
+    #[error("the process that joins the namespaces {}", end_by(*signal))]
+    JoinerLost {
+        /// What killed it, as far as is known.
+        signal: Option<i32>,
+    },
+}
+
+fn end_by(signal: Option<i32>) -> String {
+    match signal {
+        Some(signal) => format!("was killed by signal {signal}"),
+        None => "ended without a report".to_owned(),
+    }
 }
 
 impl Error {
@@ -144,7 +154,7 @@ impl Error {
             | Self::Own { .. }
             | Self::Mapper { .. }
             | Self::ChangedRoot
-            | Self::JoinerLost => None,
+            | Self::JoinerLost { .. } => None,
         }
     }
 
@@ -161,7 +171,7 @@ impl Error {
             | Self::Own { .. }
             | Self::Mapper { .. }
             | Self::ChangedRoot
-            | Self::JoinerLost => None,
+            | Self::JoinerLost { .. } => None,
         }
     }
 }

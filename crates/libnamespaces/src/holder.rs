@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use libsyscall::clone::{Cloned, Flags, exit_now};
 use nix::sched::unshare;
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{DumpableBehavior, WaitId, WaitIdOptions, set_dumpable_behavior, waitid};
 
 use crate::join::from_nix;
@@ -89,10 +89,29 @@ pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd,
     })
 }
 
+const MAKE: &str = "make a user or mount namespace: clone3";
+
+/// Says what a machine has been told that lets nobody make a user namespace (namespaces(7), and what Debian and Ubuntu add).
+fn explain(error: Error) -> Error {
+    match error {
+        Error::Call { step: MAKE, errno: errno @ (Errno::NOSPC | Errno::USERS) } => Error::Call {
+            step: "make a user or mount namespace: clone3 (there may be no more of them: raise the sysctls \
+                   user.max_user_namespaces and user.max_mnt_namespaces)",
+            errno,
+        },
+        Error::Call { step: MAKE, errno: Errno::PERM } => Error::Call {
+            step: "make a user or mount namespace: clone3 (this machine lets only root: set the sysctl \
+                   kernel.unprivileged_userns_clone to 1; in a chroot nobody may)",
+            errno: Errno::PERM,
+        },
+        error => error,
+    }
+}
+
 /// Does `take` with the pid of a process that was cloned with `flags`.
 fn hold<T>(flags: Flags, take: impl FnOnce(i32) -> Result<T, Error>) -> Result<T, Error> {
     let (reader, writer) = Report::pair()?;
-    match clone_into(flags, None, "make a user or mount namespace: clone3")? {
+    match clone_into(flags, None, MAKE).map_err(explain)? {
         Cloned::Child(_) => {
             drop(reader);
             writer.wait_for_end();

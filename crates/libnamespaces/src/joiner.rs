@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use libsyscall::clone::{Cloned, ClonedChild, Flags, clone3, exit_now};
 use libsyscall::command_line::CommandLine;
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
 use crate::report::{Born, Report};
 use crate::{Child, Children, Error, KindSet};
@@ -120,8 +120,13 @@ impl Expected {
                 Err(error) => break Err(error),
             }
         };
-        waitid(WaitId::PidFd(self.joiner.as_fd()), WaitIdOptions::EXITED)
+        let status = waitid(WaitId::PidFd(self.joiner.as_fd()), WaitIdOptions::EXITED)
             .map_err(Error::call("wait for the process that joins the namespaces: waitid"))?;
+        let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
+        let process = process.map_err(|error| match error {
+            Error::JoinerLost { .. } => Error::JoinerLost { signal },
+            error => error,
+        });
         match (process, maker) {
             (Ok(process), maker) => Ok(Children { process, maker }),
             (Err(error), None) => Err(error),

@@ -98,7 +98,7 @@ impl Report {
         let (length, descriptors) = packet::receive(self.0.as_fd(), &mut buffer)
             .map_err(Error::call("hear from the joiner: recvmsg"))?;
         let Some((number, text)) = buffer[..length].split_first_chunk() else {
-            return Err(Error::JoinerLost);
+            return Err(Error::JoinerLost { signal: None });
         };
         Ok(Said {
             number: i32::from_ne_bytes(*number),

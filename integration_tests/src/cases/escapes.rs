@@ -18,8 +18,7 @@ use crate::container::Container;
 
 cases!("escapes":
     cve_2016_3697_numeric_user, cve_2016_9962_init_is_not_dumpable, cve_2016_9962_exec_process_is_not_dumpable,
-    cve_2016_9962_exec_process_of_a_user_is_not_dumpable, cve_2019_5736_own_binary,
-    cve_2019_5736_interpreter_is_self, cve_2019_16884_fake_proc, cve_2019_16884_tmpfs_on_proc,
+    cve_2016_9962_exec_process_of_a_user_is_not_dumpable, cve_2019_16884_fake_proc, cve_2019_16884_tmpfs_on_proc,
     cve_2019_18837_linked_destination, cve_2019_19921_linked_proc, cve_2019_19921_linked_sys,
     cve_2021_43784_long_netlink, cve_2022_0811_sysctl_value,
     cve_2022_29162_inheritable,
@@ -131,56 +130,6 @@ fn exec_process_is_not_dumpable(container: &Container, mut process: Value, flags
     ensure!(!seen.is_empty(), "the exec process was not seen");
     ensure!(seen.lines().all(|line| !line.contains(' ')), "{seen}");
     Ok(())
-}
-
-/// Does `attack` with a copy of the runtime's binary, which must stay as it is.
-fn with_own_binary(container: &mut Container, attack: impl FnOnce(&mut Container) -> Test) -> Test {
-    let copy = container.victim.join("runtime");
-    // Another test's child would keep a file of ours open for writing until it executes something.
-    let copied = std::process::Command::new("cp").args([&container.runtime.binary, &copy]).status();
-    ensure!(copied?.success(), "cp");
-    let before = fs::read(&copy)?;
-    let original = std::mem::replace(&mut container.runtime.binary, copy.clone());
-    let attacked = attack(container);
-    container.runtime.binary = original;
-    ensure!(fs::read(&copy)? == before, "the runtime's binary was overwritten");
-    attacked
-}
-
-/// A program that holds the runtime's binary open writes to it once it is not running any more.
-fn cve_2019_5736_own_binary(container: &mut Container) -> Test {
-    let all = ["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_FOWNER", "CAP_KILL"];
-    config::allow_capabilities(&mut container.config, &all);
-    container.script("exec sleep 100");
-    with_own_binary(container, |container| {
-        container.create()?.success()?;
-        let attack = "exec 9< /proc/1/exe || exit 0; i=0; while [ $i -lt 40 ]; do i=$((i+1)); \
-                      echo evil 2> /dev/null > /proc/self/fd/9 && break; sleep 0.05; done";
-        container.exec_with(&["--detach"], &["sh", "-c", attack])?.success()?;
-        container.verb("start")?.success()?;
-        std::thread::sleep(std::time::Duration::from_millis(400));
-        Ok(())
-    })
-}
-
-/// The runtime runs as a program of the container, in reach of another one there.
-fn cve_2019_5736_interpreter_is_self(container: &mut Container) -> Test {
-    let program = container.rootfs().join("bin/self");
-    fs::write(&program, "#!/proc/self/exe\n")?;
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let all = ["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_FOWNER", "CAP_KILL"];
-    config::allow_capabilities(&mut container.config, &all);
-    with_own_binary(container, |container| {
-        let attack = "while :; do for process in /proc/[0-9]*; do \
-                      [ $process = /proc/$$ ] && continue; exec 9< $process/exe || continue; \
-                      i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo evil > /proc/self/fd/9; \
-                      done; done; done 2> /dev/null";
-        container.start_script(attack)?;
-        for _ in 0..10 {
-            let _ = container.exec(&["/bin/self"])?;
-        }
-        Ok(())
-    })
 }
 
 fn cve_2019_16884_fake_proc(container: &mut Container) -> Test {

@@ -58,7 +58,7 @@ pub(super) fn traced(
 }
 
 /// Skips the test without strace.
-pub(super) fn need_strace() -> Test {
+pub(crate) fn need_strace() -> Test {
     match Command::new("strace").arg("-V").stdout(Stdio::null()).status() {
         Ok(_) => Ok(()),
         Err(_) => Err(Skip("strace is not installed".to_owned()).into()),
@@ -66,7 +66,7 @@ pub(super) fn need_strace() -> Test {
 }
 
 /// The calls of a command that are made to fail: a name, and which one of that name.
-fn calls(container: &Container, args: &[&str]) -> anyhow::Result<Vec<(String, usize)>> {
+pub(crate) fn calls(container: &Container, args: &[&str]) -> anyhow::Result<Vec<(String, usize)>> {
     need_strace()?;
     let trace = container.file("trace");
     traced(container, &["-o", &trace], args)?.success()?;

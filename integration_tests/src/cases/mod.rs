@@ -22,7 +22,8 @@ mod exec;
 mod exec_batches;
 mod exec_cgroups;
 mod exec_likeness;
-mod faults;
+pub(crate) mod faults;
+mod flag_values;
 mod hook_failures;
 mod hooks;
 mod hostile;
@@ -47,6 +48,7 @@ mod network_devices;
 mod notify;
 mod ordinary_user;
 mod orphans;
+mod own_binary;
 mod pid_files;
 mod pidfd_sockets;
 mod pids;
@@ -62,6 +64,7 @@ mod scheduling;
 mod seccomp;
 mod seccomp_notify;
 mod selinux;
+mod signal_storm;
 mod slowed;
 mod sources;
 mod start;
@@ -100,6 +103,7 @@ pub(crate) fn all() -> Vec<Case> {
         exec_cgroups::CASES,
         exec_likeness::CASES,
         faults::CASES,
+        flag_values::CASES,
         hook_failures::CASES,
         hooks::CASES,
         hostile::CASES,
@@ -123,6 +127,7 @@ pub(crate) fn all() -> Vec<Case> {
         notify::CASES,
         ordinary_user::CASES,
         orphans::CASES,
+        own_binary::CASES,
         pid_files::CASES,
         pidfd_sockets::CASES,
         pids::CASES,
@@ -138,6 +143,7 @@ pub(crate) fn all() -> Vec<Case> {
         seccomp::CASES,
         seccomp_notify::CASES,
         selinux::CASES,
+        signal_storm::CASES,
         slowed::CASES,
         sources::CASES,
         start::CASES,

@@ -18,7 +18,7 @@ use crate::notify::{FLAG, Manager};
 
 cases!("notify":
     start_waits, detached_run_waits, foreground_goes_on, abstract_name, barrier, what_is_not_ready, ends_without_a_word, run_ends_without_a_word,
-    foreground_without_a_word, place_of_the_socket, in_a_user_namespace, without_a_mount_namespace, not_for_exec, variable_of_the_config,
+    foreground_without_a_word, place_of_the_socket, place_that_is_taken, in_a_user_namespace, without_a_mount_namespace, not_for_exec, variable_of_the_config,
     nobody_listens, run_where_nobody_listens, no_address, only_at_start, only_at_create, interrupted_start, interrupted_run, after_a_killed_start,
 );
 
@@ -296,6 +296,17 @@ fn nobody_listens(container: &mut Container) -> Test {
     same!(container.state()?["status"], "created");
     container.verb("start")?.success()?;
     container.wait_for("running")
+}
+
+/// It is no mount of the config that fails.
+fn place_that_is_taken(container: &mut Container) -> Test {
+    shorten(container)?;
+    fs::write(container.rootfs().join("run"), "")?;
+    let missing = container.file("missing");
+    let output = create(container, &missing)?;
+    container.refused(&output, &["NOTIFY_SOCKET /run/notify"])?;
+    ensure!(!output.message().contains("mounts["), "{}", output.message());
+    Ok(())
 }
 
 fn run_where_nobody_listens(container: &mut Container) -> Test {

@@ -11,11 +11,14 @@ use super::rootless::{USER, own_cgroup, reachable, without_groups};
 use super::{Test, cases, same};
 use crate::command::{Output, called_as, called_by};
 use crate::container::Container;
+use crate::pty::{Own, with_socket};
 
 cases!("ordinary_user":
     own_id_alone, ranges, ranges_of_others, without_newuidmap, groups_beside_his_own_alone, whole_life,
     of_another_user_inside, clocks, out_of_memory_score, network_of_the_host, limits_without_a_cgroup, cgroup_that_was_delegated,
     mapped_mounts, needs_a_user_namespace, reads_no_more_than_he_may, terminal, pod,
+    flags_of_exec, processes_that_exec_refuses, terminals_of_exec, foreground_on_a_terminal, commands_on_his_container,
+    delete_by_force, detached_run, others_are_not_his,
 );
 
 /// The runtime with `arguments`, called by the user. His are the ids from 300000 on, as /etc/subuid and /etc/subgid say.
@@ -285,5 +288,157 @@ fn terminal(container: &mut Container) -> Test {
     let output =
         run_script(container, "tty; stat -c %u /dev/console; test -c /dev/ptmx && echo is")?;
     same!(output.success()?.words(), ["/dev/pts/0", "0", "is"]);
+    Ok(())
+}
+
+/// A container of his that idles, with all ids of his range.
+fn idle(container: &mut Container) -> Test {
+    map_range(container);
+    container.script("exec sleep 100");
+    container.save()?;
+    let bundle = container.bundle();
+    as_user(container, &["run", "--detach", "--bundle", &bundle, &container.id])?.success()?;
+    Ok(())
+}
+
+fn exec(container: &Container, flags: &[&str], program: &[&str]) -> anyhow::Result<Output> {
+    as_user(container, &[&["exec"], flags, &[&container.id], program].concat())
+}
+
+fn flags_of_exec(container: &mut Container) -> Test {
+    idle(container)?;
+    let flags = ["--cwd", "/tmp", "--env", "A=b", "--user", "5:6", "--additional-gids", "9"];
+    let more = ["--cap", "CAP_NET_RAW", "--no-new-privs"];
+    let script = "pwd; echo $A; id -u; id -G; grep -E 'NoNewPrivs|CapInh' /proc/self/status";
+    let output = exec(container, &[&flags[..], &more].concat(), &["sh", "-c", script])?;
+    let words = ["/tmp", "b", "5", "6", "9", "CapInh:", "0000000000000000", "NoNewPrivs:", "1"];
+    same!(output.success()?.words(), words);
+    let process = json!({ "args": ["sh", "-c", "id -u; pwd"], "cwd": "/mnt",
+        "user": { "uid": 7, "gid": 7 }, "env": ["PATH=/bin"] });
+    fs::write(container.file("process.json"), process.to_string())?;
+    let file = container.file("process.json");
+    let output = as_user(container, &["exec", "--process", &file, &container.id])?.success()?;
+    same!(output.words(), ["7", "/mnt"]);
+    // Where he can write.
+    let pid_file = container.file("pid");
+    exec(container, &["--detach", "--pid-file", &pid_file], &["sleep", "50"])?.success()?;
+    let pid = fs::read_to_string(&pid_file)?;
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
+    ensure!(line.starts_with("sleep"), "{line:?}");
+    Ok(())
+}
+
+/// An id that is not mapped, what is not his to write to, and a limit that is the machine's.
+fn processes_that_exec_refuses(container: &mut Container) -> Test {
+    idle(container)?;
+    exec(container, &["--user", "70000"], &["true"])?.fails(255, &["70000"])?;
+    exec(container, &["--pid-file", "/proc/pid"], &["true"])?.fails(255, &["/proc/pid"])?;
+    exec(container, &["--cgroup", "below"], &["true"])?.fails(255, &["cgroup"])?;
+    exec(container, &[], &["no-such-program"])?.fails(255, &["executable file not found"])?;
+    let pid = container.pid()?;
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    same!(children, "");
+    Ok(())
+}
+
+fn terminals_of_exec(container: &mut Container) -> Test {
+    idle(container)?;
+    let (output, master) = with_socket(container, |path| {
+        chown(path, Some(USER), Some(USER))?;
+        let flags = ["--tty", "--detach", "--user", "5", "--console-socket", path];
+        exec(container, &flags, &["sh", "-c", "tty; stat -c %u $(tty); sleep 1"])
+    })?;
+    output.success()?;
+    let mut master = master.ok_or_else(|| anyhow::Error::msg("no master"))?;
+    let text = master.read_until("5\r\n")?;
+    ensure!(text.contains("/dev/pts/"), "{text:?}");
+    exec(container, &["--tty", "--detach", "--console-socket", "/no/such"], &["true"])?
+        .fails(255, &["console socket /no/such"])
+}
+
+/// A terminal of root's, which was given to him as login(1) does.
+fn foreground_on_a_terminal(container: &mut Container) -> Test {
+    map_own_id(container);
+    container.set("/process/terminal", json!(true));
+    container.script("stty size; read line; echo got $line; exit 6");
+    container.save()?;
+    let mut own = Own::new(33, 77)?;
+    let mut command = called(container, &["run", "--bundle", &container.bundle(), &container.id])?;
+    command.stdin(own.stream()?).stdout(own.stream()?).stderr(Stdio::null());
+    let before = own.modes()?;
+    let mut child = command.spawn()?;
+    let talked = own.master.read_until("33 77").and_then(|_| {
+        own.master.write(b"hello\r")?;
+        own.master.read_until("got hello").map(drop)
+    });
+    if talked.is_err() {
+        let _ = child.kill();
+    }
+    let code = crate::command::wait(&mut child)?;
+    talked?;
+    same!(code, 6);
+    same!(own.modes()?, before);
+    container.nothing_left()
+}
+
+/// Each works, or says why it cannot: he has no cgroup.
+fn commands_on_his_container(container: &mut Container) -> Test {
+    idle(container)?;
+    let id = container.id.clone();
+    for command in [
+        &["ps", &id][..],
+        &["pause", &id],
+        &["resume", &id],
+        &["update", "--pids-limit", "10", &id],
+        &["kill", "--all", &id, "TERM"],
+    ] {
+        let output = as_user(container, command)?;
+        let says_why = output.code == 1 && output.message().contains("cgroup");
+        ensure!(says_why, "{command:?}: exit code {}: {}", output.code, output.message());
+    }
+    same!(as_user(container, &["state", &id])?.success()?.json()?["owner"], "user");
+    let list = as_user(container, &["list", "--format", "json"])?.success()?.json()?;
+    same!(list[0]["status"], "running");
+    as_user(container, &["start", &id])?.fails(1, &["already running"])?;
+    as_user(container, &["kill", "--wait", "--timeout", "10", &id, "KILL"])?.success()?;
+    same!(as_user(container, &["state", &id])?.success()?.json()?["status"], "stopped");
+    exec(container, &[], &["true"])?.fails(255, &["not running"])?;
+    as_user(container, &["kill", &id, "TERM"])?.fails(1, &["not running"])
+}
+
+fn delete_by_force(container: &mut Container) -> Test {
+    idle(container)?;
+    exec(container, &["--detach", "--user", "5"], &["sleep", "50"])?.success()?;
+    as_user(container, &["delete", "--force", &container.id])?.success()?;
+    container.nothing_left()?;
+    as_user(container, &["delete", "--force", &container.id])?.success()?;
+    as_user(container, &["delete", &container.id])?.fails(1, &["does not exist"])
+}
+
+fn detached_run(container: &mut Container) -> Test {
+    map_range(container);
+    container.script("exit 3");
+    container.save()?;
+    let bundle = container.bundle();
+    as_user(container, &["run", "--detach", "--bundle", &bundle, &container.id])?.success()?;
+    container.wait_for("stopped")?;
+    as_user(container, &["delete", &container.id])?.success()?;
+    container.nothing_left()
+}
+
+/// He does nothing with a container of root.
+fn others_are_not_his(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let id = container.id.clone();
+    for command in [
+        &["state", &id][..],
+        &["exec", &id, "true"],
+        &["kill", &id, "KILL"],
+        &["delete", "--force", &id],
+    ] {
+        let output = as_user(container, command)?;
+        ensure!(output.code != 0, "{command:?} of a container of root");
+    }
+    same!(container.state()?["status"], "running");
     Ok(())
 }

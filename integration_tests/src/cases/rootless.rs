@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Test, cases, same};
 use crate::command::{Output, called_as, called_by};
+use crate::config;
 use crate::container::Container;
 use crate::leftovers::remove_cgroup;
 use crate::skip::Skip;
@@ -17,7 +18,7 @@ use crate::view::{CGROUPS, Layout, layout};
 
 cases!("rootless":
     values, root_of_a_user_namespace, cgroups_that_cannot_be_written, cve_2023_25809_cgroups_of_the_host,
-    a_cgroup_that_was_delegated,
+    a_cgroup_that_was_delegated, no_more_user_namespaces,
 );
 
 fn values(container: &mut Container) -> Test {
@@ -123,6 +124,22 @@ fn cve_2023_25809_cgroups_of_the_host(container: &mut Container) -> Test {
     let output = run_as_user(container, "", "ls -A /sys/fs/cgroup; echo seen")?;
     same!(output.success()?.words(), ["seen"]);
     Ok(())
+}
+
+/// An error says which of the machine's settings it is.
+fn no_more_user_namespaces(container: &mut Container) -> Test {
+    without_groups(container);
+    config::add_user_namespace(&mut container.config);
+    for pointer in ["/linux/uidMappings", "/linux/gidMappings"] {
+        container.set(pointer, json!([{ "containerID": 0, "hostID": 0, "size": 1 }]));
+    }
+    container.save()?;
+    let mut unshare = Command::new("unshare");
+    let script = r#"echo 0 >/proc/sys/user/max_user_namespaces && exec "$0" "$@""#;
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    let create = container.command(&["create", "--bundle", &container.bundle(), &container.id]);
+    let output = container.finish_command(called_by(unshare, &create), Stdio::null())?;
+    container.refused(&output, &["user.max_user_namespaces", "no space left on device"])
 }
 
 /// The way of systemd's `Delegate=yes`: the caller is in a cgroup of his own, and so is the one above.

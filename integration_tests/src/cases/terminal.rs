@@ -18,7 +18,7 @@ use crate::pty::{Master, Own, with_socket};
 cases!("terminal":
     console_socket, console_socket_of_run, exec_console_socket, foreground, foreground_exec,
     foreground_resizes, ends_of_lines_are_the_programs, a_signal_while_nobody_reads, in_the_background, nobody_has_it_open, needs_a_socket, socket_without_terminal, socket_that_is_missing,
-    socket_that_is_a_file, socket_that_hangs_up, last_words, fake_master, console_size, console_size_without_terminal, console_device,
+    socket_that_is_a_file, socket_that_hangs_up, sockets_of_exec, last_words, fake_master, console_size, console_size_without_terminal, console_device,
     no_console_without_terminal, owned_by_the_user, of_a_read_only_devpts, job_control, cve_2026_88264_linked_console,
     cve_2025_52565_console_on_proc,
 );
@@ -253,6 +253,35 @@ fn socket_that_hangs_up(container: &mut Container) -> Test {
     fs::remove_file(&path)?;
     ensure!(accepting.join().is_ok(), "accept");
     container.refused(&output?, &[])?;
+    ensure!(!fs::exists(&pid_file)?, "the pid file is left");
+    Ok(())
+}
+
+/// Whatever is wrong with the socket, there is no process, and no pid file.
+fn sockets_of_exec(container: &mut Container) -> Test {
+    container.start_idle()?;
+    let pid_file = container.file("pid");
+    let exec = |path: &str| {
+        let flags = ["--tty", "--detach", "--pid-file", &pid_file, "--console-socket", path];
+        container.exec_with(&flags, &["sleep", "50"])
+    };
+    exec("/no/such.sock")?.fails(255, &["console socket /no/such.sock", "no such file"])?;
+    let file = container.file("file");
+    fs::write(&file, "")?;
+    exec(&file)?.fails(255, &["console socket", "connection refused"])?;
+    let path = std::env::temp_dir().join(format!("console-{}-of-exec", std::process::id()));
+    let listener = UnixListener::bind(&path)?;
+    let shown = path.display().to_string();
+    let accepting = std::thread::spawn(move || drop(listener.accept()));
+    let output = exec(&shown);
+    ensure!(accepting.join().is_ok(), "accept");
+    let output = output?;
+    // Nobody listens any more.
+    let deaf = exec(&shown);
+    fs::remove_file(&path)?;
+    output.fails(255, &["console socket"])?;
+    deaf?.fails(255, &["console socket", "connection refused"])?;
+    same!(container.pids()?.len(), 1);
     ensure!(!fs::exists(&pid_file)?, "the pid file is left");
     Ok(())
 }

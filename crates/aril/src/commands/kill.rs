@@ -1,5 +1,7 @@
 //! `kill`.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use libcontainer::request::Wait;
 use libcontainer::{Context, request};
@@ -25,9 +27,12 @@ const OF_THE_IMAGE: &str = "org.opencontainers.image.stopSignal";
 pub(crate) fn run(context: &Context, kill: &Kill) -> anyhow::Result<()> {
     // An empty signal is the default, as runc takes it.
     let signal = if kill.signal.is_empty() {
-        default_signal(context, &kill.id)?
+        request::Signal::Annotated(default_signal)
     } else {
-        number(&kill.signal).with_context(|| format!("unknown signal {:?}", kill.signal))?
+        let number = number(&kill.signal);
+        request::Signal::Number(
+            number.with_context(|| format!("unknown signal {:?}", kill.signal))?,
+        )
     };
     let wait = match (kill.wait, kill.timeout) {
         (true, Some(seconds)) => Wait::Seconds(seconds),
@@ -39,8 +44,7 @@ pub(crate) fn run(context: &Context, kill: &Kill) -> anyhow::Result<()> {
 }
 
 /// What the image says, or SIGTERM.
-fn default_signal(context: &Context, id: &str) -> anyhow::Result<i32> {
-    let annotations = libcontainer::state(context, id)?.annotations;
+fn default_signal(annotations: &BTreeMap<String, String>) -> anyhow::Result<i32> {
     let Some(name) = annotations.get(OF_THE_IMAGE).filter(|name| !name.is_empty()) else {
         return Ok(Signal::SIGTERM as i32);
     };

@@ -32,15 +32,15 @@ pub(crate) fn with_notify_socket(
         return Err(found.all);
     }
     let destination = found.container_path("/mounts", DIRECTORY.as_ref());
-    plan.mounts.push(notify_mount(plan.mounts.len(), destination, directory));
+    plan.mounts.push(notify_mount(destination, directory));
     plan.process = plan.process.take().map(|process| process.with_variable(VARIABLE));
     Ok(planned)
 }
 
-fn notify_mount(index: usize, destination: ContainerPath, source: PathBuf) -> Mount {
+fn notify_mount(destination: ContainerPath, source: PathBuf) -> Mount {
     let link = SourceLink::Bind;
     Mount {
-        index,
+        index: None,
         destination,
         kind: MountKind::Bind { source, inside: None, recursive: false, link },
         attributes: Attributes { set: RDONLY | NOSUID | NODEV | NOEXEC, clear: 0 },

@@ -6,6 +6,7 @@ use libcgroups::Mark;
 use libnamespaces::{Child, Children, Coming, Spawn, Spawned, spawn};
 
 use super::agent::Agent;
+use super::death::INIT;
 use super::pending::Pending;
 use super::prepare::Prepared;
 use super::ready::Ready;
@@ -172,7 +173,7 @@ fn apply<'a>(
     drop(files);
     drop(start);
     drop(init_end);
-    let line = Line { channel: runtime_end, signals, cgroup: &plan.cgroup };
+    let line = Line { channel: runtime_end, signals, cgroup: &plan.cgroup, who: INIT };
     let mut making = Making { plan, state, first: coming.pid() };
     let mut events = protocol::conversation(plan);
     let children = match coming {

@@ -7,7 +7,11 @@ use libcgroups::Location;
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
 use super::pending::Pending;
+use super::serve::Line;
 use crate::protocol::{Event, NOT_STARTED};
+
+/// What errors call the first process of a container.
+pub(crate) const INIT: &str = "init";
 
 const KILL: i32 = Signal::KILL.as_raw();
 const SYSTEM_CALL: i32 = Signal::SYS.as_raw();
@@ -18,11 +22,7 @@ const CANNOT_SEND: &str = ": /linux/seccomp must allow sendmsg (sendmmsg, where 
 
 /// How init died, or an exec process, before it was ready; or its maker, without whom it ends. `expected` is what was to be
 /// heard next.
-pub(crate) fn before_ready(
-    pending: &Pending,
-    cgroup: &Location,
-    expected: &Event,
-) -> anyhow::Error {
+pub(crate) fn before_ready(pending: &Pending, line: &Line<'_>, expected: &Event) -> anyhow::Error {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let ended = |pidfd: &OwnedFd| waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten();
     let maker = pending.maker().and_then(ended).filter(|status| status.exit_status() != Some(0));
@@ -38,16 +38,16 @@ pub(crate) fn before_ready(
     let could_not_say = code == Some(1) || signal == Some(SYSTEM_CALL);
     let hint = match expected {
         Event::Listener if could_not_say => CANNOT_SEND,
-        _ => hint(signal, cgroup),
+        _ => hint(signal, line.cgroup),
     };
-    anyhow!("{NOT_STARTED}: init {how} before it was ready{hint}")
+    anyhow!("{NOT_STARTED}: {} {how} before it was ready{hint}", line.who)
 }
 
-/// That `signal` killed it when it was ready, and its program was not executed yet.
-pub(crate) fn before_program(signal: i32, cgroup: &Location) -> anyhow::Error {
+/// That `signal` killed `who` when it was ready, and its program was not executed yet.
+pub(crate) fn before_program(who: &str, signal: i32, cgroup: &Location) -> anyhow::Error {
     let hint = hint(Some(signal), cgroup);
     anyhow!(
-        "{NOT_STARTED}: init was killed by signal {signal} before its program was executed{hint}"
+        "{NOT_STARTED}: {who} was killed by signal {signal} before its program was executed{hint}"
     )
 }
 

@@ -81,7 +81,8 @@ pub(crate) fn join<'a>(
     };
     // The process's end is its own now, or its death would not be heard.
     drop(init_end);
-    let line = Line { channel: runtime_end, signals, cgroup: &plan.cgroup };
+    let line =
+        Line { channel: runtime_end, signals, cgroup: &plan.cgroup, who: "the process of exec" };
     let children = serve::children(expected, &line).map_err(no_room).context("exec failed")?;
     let pending = Pending::of_process(children.process);
     Ok(get_ready(plan, pending, line, agent, request).context("exec failed")?)

@@ -68,14 +68,14 @@ pub(crate) fn process(
     };
     let Planned { plan: process, warnings } = match request.process.as_deref() {
         Some(path) => {
-            let loaded = spec::load_process(path)?;
+            let loaded = spec::load_process(path).map_err(Error::of_process)?;
             warn(context, &loaded.warnings);
-            loaded.plan(plan)?.1
+            loaded.plan(plan).map_err(Error::of_process)?.1
         }
         None => {
             let given = plan::process_of_flags(request, state.process.as_ref());
             warn(context, &given.warnings);
-            plan(&given.plan).map_err(Error::invalid)?
+            plan(&given.plan).map_err(|found| Error::invalid(found).of_process())?
         }
     };
     warn(context, &warnings);

@@ -12,7 +12,7 @@ use super::{cgroup, death};
 use crate::error::Property;
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
-use crate::protocol::{Event, Reply, RuntimeEnd};
+use crate::protocol::{Event, NOT_STARTED, Reply, RuntimeEnd};
 use crate::state::{self, State, Status};
 use crate::wait::Signals;
 
@@ -35,6 +35,8 @@ pub(crate) struct Line<'a> {
     pub signals: &'a Signals,
     /// The cgroup that it is in.
     pub cgroup: &'a Location,
+    /// What an error calls it.
+    pub who: &'static str,
 }
 
 impl Line<'_> {
@@ -43,7 +45,7 @@ impl Line<'_> {
         let deadline = due.map(|due| due.at);
         match (self.signals.until_readable(self.channel.as_fd(), deadline)?, due) {
             (false, Some(due)) => Err(due.missed()),
-            _ => self.channel.receive().context("hear from init"),
+            _ => self.channel.receive().with_context(|| format!("hear from {}", self.who)),
         }
     }
 
@@ -57,10 +59,11 @@ impl Line<'_> {
         match self.hear(due)? {
             Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
             Some((event, _)) if event != *expected => {
-                bail!("init sent {event:?} where {expected:?} was due; this is a defect of aril")
+                let who = self.who;
+                bail!("{who} sent {event:?} where {expected:?} was due; this is a defect of aril")
             }
             Some(event) => Ok(event),
-            None => Err(death::before_ready(pending, self.cgroup, expected)),
+            None => Err(death::before_ready(pending, self, expected)),
         }
     }
 
@@ -72,7 +75,7 @@ impl Line<'_> {
     pub(crate) fn wait_for_program(&self, child: &Child) -> anyhow::Result<()> {
         self.wait_for_silence()?;
         let killed = state::child_killed_before_program(child.pid);
-        killed.map_or(Ok(()), |signal| Err(death::before_program(signal, self.cgroup)))
+        killed.map_or(Ok(()), |signal| Err(death::before_program(self.who, signal, self.cgroup)))
     }
 
     /// Waits until nothing more can be heard.
@@ -81,7 +84,7 @@ impl Line<'_> {
             None => Ok(()),
             Some((Event::Failed(failure), _)) => Err(failure.reported().into()),
             Some((event, _)) => {
-                bail!("init sent {event:?} after it was started; this is a defect of aril")
+                bail!("{} sent {event:?} after it was started; this is a defect of aril", self.who)
             }
         }
     }
@@ -103,7 +106,7 @@ pub(crate) fn children(expected: Expected, line: &Line<'_>) -> anyhow::Result<Ch
     }
     expected.children().or_else(|lost| {
         line.wait_for_silence()?;
-        Err(lost.into())
+        Err(anyhow::Error::new(lost).context(NOT_STARTED))
     })
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use libcgroups::CgroupManager;
 use rustix::io::Errno;
 
-use crate::request::{self, Context, Wait};
+use crate::request::{self, Context, Signal, Wait};
 use crate::state::{self, Now, State, StateDirectory, Status};
 use crate::{Error, ErrorKind, Result, wait};
 
@@ -21,18 +21,21 @@ const KILL: i32 = rustix::process::Signal::KILL.as_raw();
 /// No such container, or it does not run. With `all` a stopped container is fine. Or it has not ended in time.
 pub fn kill(context: &Context, request: &request::Kill) -> Result<()> {
     let (directory, state) = state::load(context, &request.id)?;
+    let number = match request.signal {
+        Signal::Number(number) => number,
+        Signal::Annotated(number) => number(&state.annotations)?,
+    };
     // Found before the signal: what has ended by it is not to be looked for.
     let awaited = match (request.wait, state.init) {
         (Wait::Not, _) | (_, None) => None,
         (_, Some(init)) => init.living()?,
     };
-    signal(&directory, &state, request)?;
-    awaited.map_or(Ok(()), |init| wait_for_end(&init, request))
+    signal(&directory, &state, number, request.all)?;
+    awaited.map_or(Ok(()), |init| wait_for_end(&init, number, request))
 }
 
-fn signal(directory: &StateDirectory, state: &State, request: &request::Kill) -> Result<()> {
-    let signal = request.signal;
-    if request.all {
+fn signal(directory: &StateDirectory, state: &State, signal: i32, all: bool) -> Result<()> {
+    if all {
         return signal_all(state, signal);
     }
     let Now { status, init } = state.now(directory)?;
@@ -48,7 +51,7 @@ fn signal(directory: &StateDirectory, state: &State, request: &request::Kill) ->
     own_cgroup.map_or(Ok(()), |cgroup| Ok(cgroup.kill()?))
 }
 
-fn wait_for_end(init: &OwnedFd, request: &request::Kill) -> Result<()> {
+fn wait_for_end(init: &OwnedFd, signal: i32, request: &request::Kill) -> Result<()> {
     let seconds = match request.wait {
         Wait::Seconds(seconds) => Some(seconds),
         Wait::Not | Wait::ForEver => None,
@@ -58,9 +61,8 @@ fn wait_for_end(init: &OwnedFd, request: &request::Kill) -> Result<()> {
         return Ok(());
     }
     let text = format!(
-        "container {} got signal {} and has not ended in {} s (--timeout)",
+        "container {} got signal {signal} and has not ended in {} s (--timeout)",
         request.id,
-        request.signal,
         seconds.unwrap_or_default()
     );
     Err(Error::new(ErrorKind::Status, text))

@@ -37,15 +37,18 @@ pub fn start(context: &Context, request: &request::Start) -> Result<()> {
         }
         None => None,
     };
-    // Whoever removes the socket is the one that starts: there is no second start.
-    if !directory.unlink(START_SOCKET)? {
-        return Err(already_running());
-    }
-    channel.send(&Reply::Start, &[]).context("init is gone")?;
+    // Whoever removes the socket is the one that starts: there is no second start. Who ended between the two would leave
+    // a container that nobody can start.
+    wait::undisturbed(|| {
+        if !directory.unlink(START_SOCKET)? {
+            return Err(already_running());
+        }
+        Ok(channel.send(&Reply::Start, &[]).context("init is gone")?)
+    })??;
     match channel.receive().context("hear from init")? {
         None => {
             if let Some(signal) = init.killed_before_program() {
-                return Err(death::before_program(signal, &state.cgroup).into());
+                return Err(death::before_program(death::INIT, signal, &state.cgroup).into());
             }
             poststart(context, directory, &state, None)?;
             let Some(readiness) = readiness else { return Ok(()) };

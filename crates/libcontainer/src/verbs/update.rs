@@ -4,7 +4,7 @@ use crate::host::Host;
 use crate::request::{Context, Update};
 use crate::runtime::resctrl;
 use crate::state::{self, Status};
-use crate::{Error, Result, plan, spec};
+use crate::{Error, Result, plan, spec, wait};
 
 /// Gives the container other limits: all that are asked for, or none.
 ///
@@ -25,11 +25,13 @@ pub fn update(context: &Context, request: &Update) -> Result<()> {
     let warnings = loaded.warnings.clone();
     let (_, planned) = loaded.plan(plan)?;
     warnings.iter().chain(&planned.warnings).for_each(|warning| (context.warn)(warning));
-    let plan::Update { limits, schema } = planned.plan;
-    let before = group.map(|group| resctrl::replace(group, &schema)).transpose()?;
-    if let Err(error) = cgroup.update(&limits) {
-        before.into_iter().for_each(resctrl::Before::restore);
-        return Err(error.into());
-    }
-    Ok(())
+    // Who ended in the middle would leave some of them.
+    wait::undisturbed(|| {
+        let plan::Update { limits, schema } = planned.plan;
+        let before = group.map(|group| resctrl::replace(group, &schema)).transpose()?;
+        cgroup.update(&limits).map_err(|error| {
+            before.into_iter().for_each(resctrl::Before::restore);
+            error.into()
+        })
+    })?
 }

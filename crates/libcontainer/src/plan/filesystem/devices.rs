@@ -227,7 +227,7 @@ mod tests {
 
     fn mount(destination: &str, kind: MountKind) -> Mount {
         Mount {
-            index: 0,
+            index: Some(0),
             destination: ContainerPath::new(destination).unwrap(),
             kind,
             attributes: Attributes::default(),

@@ -17,8 +17,8 @@ use crate::plan::{Attributes, ContainerPath, Given, MountIds, Propagation, Viola
 /// One entry of `mounts`.
 #[derive(Clone, Debug)]
 pub struct Mount {
-    /// Its place in `mounts`, for messages.
-    pub index: usize,
+    /// Its place in `mounts`, for messages; that of `NOTIFY_SOCKET` has none.
+    pub index: Option<usize>,
     /// Where it goes.
     pub destination: ContainerPath,
     /// What is mounted.
@@ -132,8 +132,14 @@ const KERNEL_FILESYSTEMS: [&str; 6] = ["tmpfs", "proc", "sysfs", "devpts", "mque
 impl Mount {
     /// What an error says of it.
     pub(crate) fn property(&self) -> Property {
-        let text = format!("mounts[{}] {}", self.index, self.destination);
-        Property::new(format!("/mounts/{}", self.index), text)
+        let destination = &self.destination;
+        match self.index {
+            Some(index) => {
+                let text = format!("mounts[{index}] {destination}");
+                Property::new(format!("/mounts/{index}"), text)
+            }
+            None => Property::new("/mounts", format!("the mount of NOTIFY_SOCKET {destination}")),
+        }
     }
 }
 
@@ -205,7 +211,7 @@ impl Planner<'_> {
         let Options { attributes, recursive_attributes, propagation, onto_link, copy_up, .. } =
             options;
         Mount {
-            index,
+            index: Some(index),
             destination,
             from_below: FromBelow::of(&kind, copy_up),
             kind,

@@ -46,7 +46,7 @@ fn check_mapped_mounts(plan: &Plan, found: &mut Violations) {
     let is_mapped = |ids: &crate::plan::MountIds| ids.mappings.is_some();
     for mount in plan.mounts.iter().filter(|mount| mount.ids.as_ref().is_some_and(is_mapped)) {
         let rule = "a mount with mappings of its own takes CAP_SYS_ADMIN (mount_setattr(2))";
-        let pointer = format!("/mounts/{}", mount.index);
+        let pointer = mount.index.map_or("/mounts".to_owned(), |index| format!("/mounts/{index}"));
         found.not_here(&pointer, &mount.destination, rule, "leave them out, or run as root");
     }
 }
