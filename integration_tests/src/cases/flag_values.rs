@@ -69,8 +69,8 @@ const UPDATE: &[Wrong] = &[
     ("--blkio-weight", &["", "x", "-1", "65536"], "--blkio-weight"),
     ("--blkio-weight", &["1"], "blockIO"),
     ("--pids-limit", &["", "x"], "--pids-limit"),
-    ("--l3-cache-schema", &["x"], "--l3-cache-schema"),
-    ("--mem-bw-schema", &["x"], "--mem-bw-schema"),
+    ("--l3-cache-schema", &["x"], "/linux/intelRdt"),
+    ("--mem-bw-schema", &["x"], "/linux/intelRdt"),
 ];
 
 const LIST: &[Wrong] = &[("--format", &["", "xml"], "format")];
