@@ -16,6 +16,7 @@ mod descriptors;
 mod destinations;
 mod device_access;
 mod device_nodes;
+mod effects;
 mod escapes;
 mod everything;
 mod exec;
@@ -94,6 +95,7 @@ pub(crate) fn all() -> Vec<Case> {
         device_access::CASES,
         escapes::CASES,
         device_nodes::CASES,
+        effects::CASES,
         everything::CASES,
         exec::CASES,
         exec_batches::CASES,
