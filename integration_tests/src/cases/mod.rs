@@ -69,6 +69,7 @@ mod start;
 mod state;
 mod sysctls;
 mod systemd;
+mod systemd_user;
 mod terminal;
 mod tmpfs;
 mod unified;
@@ -146,6 +147,7 @@ pub(crate) fn all() -> Vec<Case> {
         state::CASES,
         sysctls::CASES,
         systemd::CASES,
+        systemd_user::CASES,
         terminal::CASES,
         tmpfs::CASES,
         unified::CASES,
