@@ -25,6 +25,8 @@ pub(crate) struct Container {
     pub config: Value,
     /// A directory outside of the bundle, where escapes aim.
     pub victim: PathBuf,
+    /// Flags before the verb of every command.
+    pub flags: &'static [&'static str],
 }
 
 impl Container {
@@ -34,7 +36,8 @@ impl Container {
         let directory = std::env::temp_dir().join(format!("container-test-{id}"));
         let victim = std::env::temp_dir().join(format!("container-victim-{id}"));
         let config = config::default();
-        let container = Self { runtime: runtime.clone(), id, directory, config, victim };
+        let container =
+            Self { runtime: runtime.clone(), id, directory, config, victim, flags: &[] };
         container.make_files().context("make the bundle")?;
         Ok(container)
     }
@@ -191,7 +194,7 @@ impl Container {
         let mut command = self.bare_command();
         command.arg("--root").arg(self.root());
         command.arg("--log").arg(self.directory.join("log.json")).args(["--log-format", "json"]);
-        command.args(args);
+        command.args(self.flags).args(args);
         command
     }
 

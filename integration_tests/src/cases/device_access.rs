@@ -7,8 +7,7 @@ use super::{Test, cases, same};
 use crate::container::Container;
 
 cases!("device_access":
-    denied, allowed, allowed_and_denied_again, of_the_default_set, without_access,
-    not_the_machines_console,
+    allowed_and_denied_again, of_the_default_set, without_access, not_the_machines_console,
 );
 
 /// A program that may make device nodes, and open what the cgroup lets it.
@@ -29,14 +28,16 @@ fn kmsg(access: &str) -> Value {
     json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": access })
 }
 
-fn denied(container: &mut Container) -> Test {
+/// A row of `effects::`.
+pub(super) fn denied(container: &mut Container) -> Test {
     with_device_rights(container, &[]);
     let output = container.run_script(KMSG)?;
     ensure!(!output.stdout.contains("read") && !output.stdout.contains("open"), "{output:?}");
     Ok(())
 }
 
-fn allowed(container: &mut Container) -> Test {
+/// A row of `effects::`.
+pub(super) fn allowed(container: &mut Container) -> Test {
     with_device_rights(container, &[kmsg("rm")]);
     same!(container.run_script(KMSG)?.lines(), ["made", "read"]);
     Ok(())

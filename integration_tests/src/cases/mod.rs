@@ -16,6 +16,7 @@ mod descriptors;
 mod destinations;
 mod device_access;
 mod device_nodes;
+mod effects;
 mod escapes;
 mod everything;
 mod exec;
@@ -71,6 +72,7 @@ mod start;
 mod state;
 mod sysctls;
 mod systemd;
+mod systemd_user;
 mod terminal;
 mod tmpfs;
 mod unified;
@@ -97,6 +99,7 @@ pub(crate) fn all() -> Vec<Case> {
         device_access::CASES,
         escapes::CASES,
         device_nodes::CASES,
+        effects::CASES,
         everything::CASES,
         exec::CASES,
         exec_batches::CASES,
@@ -150,6 +153,7 @@ pub(crate) fn all() -> Vec<Case> {
         state::CASES,
         sysctls::CASES,
         systemd::CASES,
+        systemd_user::CASES,
         terminal::CASES,
         tmpfs::CASES,
         unified::CASES,

@@ -22,7 +22,7 @@ cases!("ordinary_user":
 );
 
 /// The runtime with `arguments`, called by the user. His are the ids from 300000 on, as /etc/subuid and /etc/subgid say.
-fn called(container: &Container, arguments: &[&str]) -> anyhow::Result<Command> {
+pub(super) fn called(container: &Container, arguments: &[&str]) -> anyhow::Result<Command> {
     let user = format!("user:x:{USER}:{USER}::/:/bin/sh\n");
     let files = [("passwd", user), ("subuid", RANGE.to_owned()), ("subgid", RANGE.to_owned())];
     for (name, text) in files {
@@ -64,7 +64,7 @@ fn map(container: &mut Container, mappings: &Value) {
 }
 
 /// He is root inside, and nobody else is there.
-fn map_own_id(container: &mut Container) {
+pub(super) fn map_own_id(container: &mut Container) {
     without_groups(container);
     map(container, &json!([{ "containerID": 0, "hostID": USER, "size": 1 }]));
 }

@@ -11,14 +11,14 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{Test, cases, same};
-use crate::command::{Output, wait_until};
+use crate::command::wait_until;
 use crate::container::Container;
 use crate::skip::Skip;
 use crate::view::CGROUPS;
 
 cases!("systemd":
     the_scope_has_its_slice_and_properties, without_a_path_the_slice_is_systems,
-    limits_are_files_and_properties, limits_and_devices_survive_a_reload, limits_are_in_effect,
+    limits_are_files_and_properties, limits_and_devices_survive_a_reload,
     the_program_sees_its_cgroup, exec_is_in_the_scope, kill_and_delete_end_the_unit, a_unit_that_ended_by_itself,
     delete_by_force, run_in_the_foreground, pause_and_resume, a_failed_create_leaves_no_unit,
     a_unit_that_exists_is_refused, an_annotation_is_a_property, a_denied_annotation_is_refused,
@@ -39,6 +39,7 @@ pub(super) fn need_systemd(container: &mut Container) -> Test {
         return Err(Skip("no cgroup v2 alone here".to_owned()).into());
     }
     container.set("/linux/cgroupsPath", json!(format!("system.slice:test:{}", container.id)));
+    container.flags = &["--systemd-cgroup"];
     Ok(())
 }
 
@@ -47,7 +48,7 @@ pub(super) fn unit(container: &Container) -> String {
 }
 
 /// The scope's cgroup.
-fn directory(container: &Container) -> PathBuf {
+pub(super) fn directory(container: &Container) -> PathBuf {
     Path::new(CGROUPS).join("system.slice").join(unit(container))
 }
 
@@ -75,36 +76,16 @@ pub(super) fn property(container: &Container, name: &str) -> anyhow::Result<Stri
 }
 
 /// Neither systemd nor the hierarchy knows the unit.
-fn no_unit(container: &Container) -> Test {
+pub(super) fn no_unit(container: &Container) -> Test {
     let gone = || Ok(property(container, "LoadState")? == "not-found");
     wait_until("systemd forgets the unit", gone)?;
     ensure!(!directory(container).exists(), "{} is left", directory(container).display());
     Ok(())
 }
 
-fn systemd(container: &Container, args: &[&str]) -> anyhow::Result<Output> {
-    container.save()?;
-    let bundle = container.bundle();
-    let [verb, flags @ ..] = args else { anyhow::bail!("no verb") };
-    let whole =
-        [&["--systemd-cgroup", verb, "--bundle", &bundle], flags, &[&container.id]].concat();
-    container.runtime(&whole)
-}
-
-fn start(container: &mut Container, script: &str) -> Test {
-    container.script(script);
-    systemd(container, &["create"])?.success()?;
-    container.verb("start")?.success()?;
-    Ok(())
-}
-
-pub(super) fn start_idle(container: &mut Container) -> Test {
-    start(container, "exec sleep 100")
-}
-
 fn the_scope_has_its_slice_and_properties(container: &mut Container) -> Test {
     need_systemd(container)?;
-    start_idle(container)?;
+    container.start_idle()?;
     for (name, value) in [
         ("Slice", "system.slice"),
         ("Delegate", "yes"),
@@ -124,7 +105,7 @@ fn the_scope_has_its_slice_and_properties(container: &mut Container) -> Test {
 fn without_a_path_the_slice_is_systems(container: &mut Container) -> Test {
     need_systemd(container)?;
     container.remove("/linux/cgroupsPath");
-    start_idle(container)?;
+    container.start_idle()?;
     let id = &container.id;
     let listed = systemctl(&["list-units", "--plain", "--no-legend", &format!("*-{id}.scope")])?;
     let unit = listed.split_whitespace().next().context("no such unit")?.to_owned();
@@ -163,7 +144,7 @@ fn check_limits(container: &Container) -> Test {
 fn limits_are_files_and_properties(container: &mut Container) -> Test {
     need_systemd(container)?;
     set_limits(container);
-    start_idle(container)?;
+    container.start_idle()?;
     check_limits(container)?;
     for (name, value) in [
         ("MemoryMax", "67108864"),
@@ -189,7 +170,7 @@ fn limits_and_devices_survive_a_reload(container: &mut Container) -> Test {
     set_limits(container);
     let capabilities = ["CAP_MKNOD", "CAP_SYSLOG", "CAP_DAC_OVERRIDE"];
     crate::config::allow_capabilities(&mut container.config, &capabilities);
-    start_idle(container)?;
+    container.start_idle()?;
     for change in
         [&["daemon-reload"][..], &["set-property", "--runtime", &unit(container), "TasksMax=20"]]
     {
@@ -209,21 +190,12 @@ fn in_a_pod(container: &mut Container) -> Test {
         |container, other| {
             let path = format!("/proc/{}/ns/pid", other.pid()?);
             crate::config::namespace(&mut container.config, "pid", Some(&path));
-            start_idle(container)?;
+            container.start_idle()?;
             same!(read(container, "cgroup.procs")?, container.pid()?.to_string());
             container.delete_force()?;
             no_unit(container)
         },
     )
-}
-
-fn limits_are_in_effect(container: &mut Container) -> Test {
-    need_systemd(container)?;
-    container.set("/linux/resources/pids", json!({ "limit": 3 }));
-    container.script("for n in 1 2 3 4 5; do sleep 1 & done; wait");
-    let output = systemd(container, &["run"])?;
-    ensure!(output.stderr.contains("fork"), "{output:?}");
-    no_unit(container)
 }
 
 fn the_program_sees_its_cgroup(container: &mut Container) -> Test {
@@ -233,7 +205,7 @@ fn the_program_sees_its_cgroup(container: &mut Container) -> Test {
         "options": ["nosuid", "noexec", "nodev", "ro"],
     }));
     container.script("cat /proc/self/cgroup; wc -l < /sys/fs/cgroup/cgroup.procs");
-    let output = systemd(container, &["run"])?.success()?;
+    let output = container.run()?.success()?;
     same!(output.lines()[..1], ["0::/"]);
     ensure!(output.lines().len() == 2 && output.lines()[1] != "0", "{output:?}");
     Ok(())
@@ -248,7 +220,7 @@ fn the_hosts_cgroups_are_shown(container: &mut Container) -> Test {
         "options": ["nosuid", "noexec", "nodev", "ro"],
     }));
     container.script("cat /proc/self/cgroup; ls /sys/fs/cgroup");
-    let output = systemd(container, &["run"])?.success()?;
+    let output = container.run()?.success()?;
     same!(output.lines()[0], format!("0::/system.slice/{}", unit(container)));
     ensure!(output.stdout.contains("cgroup.procs"), "{output:?}");
     Ok(())
@@ -256,7 +228,7 @@ fn the_hosts_cgroups_are_shown(container: &mut Container) -> Test {
 
 fn exec_is_in_the_scope(container: &mut Container) -> Test {
     need_systemd(container)?;
-    start_idle(container)?;
+    container.start_idle()?;
     container.exec_with(&["--detach"], &["sleep", "100"])?.success()?;
     same!(read(container, "cgroup.procs")?.lines().count(), 2);
     Ok(())
@@ -264,7 +236,7 @@ fn exec_is_in_the_scope(container: &mut Container) -> Test {
 
 fn kill_and_delete_end_the_unit(container: &mut Container) -> Test {
     need_systemd(container)?;
-    start_idle(container)?;
+    container.start_idle()?;
     container.runtime(&["kill", &container.id, "KILL"])?.success()?;
     container.wait_for("stopped")?;
     container.verb("delete")?.success()?;
@@ -273,17 +245,17 @@ fn kill_and_delete_end_the_unit(container: &mut Container) -> Test {
 
 fn a_unit_that_ended_by_itself(container: &mut Container) -> Test {
     need_systemd(container)?;
-    start(container, "exit 3")?;
+    container.start_script("exit 3")?;
     container.wait_for("stopped")?;
     no_unit(container)?;
     container.verb("delete")?.success()?;
     // The id and the unit's name can be taken again at once.
-    start_idle(container)
+    container.start_idle()
 }
 
 fn delete_by_force(container: &mut Container) -> Test {
     need_systemd(container)?;
-    start(container, "sleep 100 & sleep 101")?;
+    container.start_script("sleep 100 & sleep 101")?;
     container.delete_force()?;
     no_unit(container)
 }
@@ -291,13 +263,13 @@ fn delete_by_force(container: &mut Container) -> Test {
 fn run_in_the_foreground(container: &mut Container) -> Test {
     need_systemd(container)?;
     container.script("exit 7");
-    same!(systemd(container, &["run"])?.code, 7);
+    same!(container.run()?.code, 7);
     no_unit(container)
 }
 
 fn pause_and_resume(container: &mut Container) -> Test {
     need_systemd(container)?;
-    start_idle(container)?;
+    container.start_idle()?;
     container.pause()?;
     same!(read(container, "cgroup.freeze")?, "1");
     same!(container.state()?["status"], "paused");
@@ -309,17 +281,17 @@ fn pause_and_resume(container: &mut Container) -> Test {
 fn a_failed_create_leaves_no_unit(container: &mut Container) -> Test {
     need_systemd(container)?;
     container.set("/process/args", json!(["/no/such/program"]));
-    let output = systemd(container, &["create"])?;
+    let output = container.create()?;
     container.refused(&output, &["no such file"])?;
     no_unit(container)
 }
 
 fn a_unit_that_exists_is_refused(container: &mut Container) -> Test {
     need_systemd(container)?;
-    start_idle(container)?;
+    container.start_idle()?;
     let second = format!("{}-second", container.id);
     let bundle = container.bundle();
-    let args = ["--systemd-cgroup", "create", "--bundle", &bundle, &second];
+    let args = ["create", "--bundle", &bundle, &second];
     container.runtime(&args)?.fails(1, &["exists"])?;
     ensure!(!container.root().join(&second).exists(), "the second is left");
     same!(container.state()?["status"], "running");
@@ -337,7 +309,7 @@ fn an_annotation_is_a_property(container: &mut Container) -> Test {
             "org.systemd.property.After": "['dbus.service']",
         }),
     );
-    start_idle(container)?;
+    container.start_idle()?;
     same!(property(container, "TimeoutStopUSec")?, "7s");
     same!(property(container, "CollectMode")?, "inactive");
     ensure!(property(container, "After")?.contains("dbus.service"), "no dependency");
@@ -354,7 +326,7 @@ fn a_denied_annotation_is_refused(container: &mut Container) -> Test {
     ] {
         let key = format!("org.systemd.property.{name}");
         container.set("/annotations", json!({ &key: value }));
-        let output = systemd(container, &["create"])?;
+        let output = container.create()?;
         container.refused(&output, &[&format!("/annotations/{key}")])?;
     }
     no_unit(container)
@@ -364,7 +336,7 @@ fn paths_that_are_no_unit_are_refused(container: &mut Container) -> Test {
     need_systemd(container)?;
     for path in ["/absolute", "a:b", "a.slice:b:c:d", "../a.slice:b:c", "a:b:c", "a.slice:b:../c"] {
         container.set("/linux/cgroupsPath", json!(path));
-        let output = systemd(container, &["create"])?;
+        let output = container.create()?;
         container.refused(&output, &["/linux/cgroupsPath"])?;
     }
     Ok(())
@@ -373,7 +345,7 @@ fn paths_that_are_no_unit_are_refused(container: &mut Container) -> Test {
 fn a_user_namespace(container: &mut Container) -> Test {
     need_systemd(container)?;
     crate::config::add_user_namespace(&mut container.config);
-    start_idle(container)?;
+    container.start_idle()?;
     same!(read(container, "cgroup.procs")?, container.pid()?.to_string());
     Ok(())
 }
@@ -382,7 +354,7 @@ fn a_user_namespace(container: &mut Container) -> Test {
 fn fails_at(container: &Container, socket: &Path, words: &[&str]) -> Test {
     container.save()?;
     let bundle = container.bundle();
-    let args = ["--systemd-cgroup", "create", "--bundle", &bundle, &container.id];
+    let args = ["create", "--bundle", &bundle, &container.id];
     let mut command = container.command(&args);
     command.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", socket.display()));
     let began = Instant::now();
@@ -427,7 +399,7 @@ fn a_killed_create(container: &mut Container) -> Test {
     let listener = UnixListener::bind(&socket)?;
     container.save()?;
     let bundle = container.bundle();
-    let args = ["--systemd-cgroup", "create", "--bundle", &bundle, &container.id];
+    let args = ["create", "--bundle", &bundle, &container.id];
     let mut command = container.command(&args);
     command.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", socket.display()));
     let mut create = command.stdin(Stdio::null()).spawn()?;
@@ -444,7 +416,7 @@ fn a_slice_in_a_slice(container: &mut Container) -> Test {
     let outer = format!("t{}", container.runtime.token);
     let path = format!("{outer}-a-b.slice:test:{}", container.id);
     container.set("/linux/cgroupsPath", json!(path));
-    start_idle(container)?;
+    container.start_idle()?;
     same!(property(container, "Slice")?, format!("{outer}-a-b.slice"));
     let below = format!("{outer}.slice/{outer}-a.slice/{outer}-a-b.slice");
     let directory = Path::new(CGROUPS).join(below).join(unit(container));
@@ -457,6 +429,7 @@ fn a_slice_in_a_slice(container: &mut Container) -> Test {
 
 fn cruns_flag(container: &mut Container) -> Test {
     need_systemd(container)?;
+    container.flags = &[];
     container.script("true");
     container.save()?;
     let bundle = container.bundle();

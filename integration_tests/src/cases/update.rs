@@ -327,7 +327,7 @@ fn nothing_at_all(container: &mut Container) -> Test {
 fn with_systemd(container: &mut Container) -> Test {
     systemd::need_systemd(container)?;
     systemd::set_limits(container);
-    systemd::start_idle(container)?;
+    container.start_idle()?;
     let flags = ["update", "--pids-limit", "33", "--memory", "128m", &container.id];
     container.runtime(&flags)?.success()?;
     systemd::systemctl(&["daemon-reload"])?;
@@ -347,7 +347,7 @@ fn with_systemd(container: &mut Container) -> Test {
 fn without_a_bus(container: &mut Container) -> Test {
     systemd::need_systemd(container)?;
     systemd::set_limits(container);
-    systemd::start_idle(container)?;
+    container.start_idle()?;
     let limits = |container: &Container| {
         ["pids.max", "memory.max"].map(|name| systemd::read(container, name).ok())
     };

@@ -81,6 +81,12 @@ impl Scope {
         Ok(Self { unit, slice: slice.to_owned(), bus: bus.clone(), cgroup })
     }
 
+    /// The uid of the user whose own systemd makes it, if it is not the machine's.
+    #[must_use]
+    pub const fn user(&self) -> Option<u32> {
+        self.bus.user
+    }
+
     /// The same, with the cgroup `path` below its own.
     pub(crate) fn below(&self, path: &Path) -> Self {
         let mut below = self.clone();

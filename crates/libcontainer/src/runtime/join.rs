@@ -64,8 +64,8 @@ pub(crate) fn join<'a>(
         }
         forked => forked,
     };
-    let no_room = |error| explain_no_room(error, &plan.cgroup);
-    let forked = forked.map_err(|error| no_room(error.into())).context("exec failed")?;
+    let explained = |error| explain_no_way(explain_no_room(error, &plan.cgroup), &plan.cgroup);
+    let forked = forked.map_err(|error| explained(error.into())).context("exec failed")?;
     let expected = match forked {
         Forked::Runtime(expected) => expected,
         Forked::Joiner(joiner) => {
@@ -83,7 +83,7 @@ pub(crate) fn join<'a>(
     drop(init_end);
     let line =
         Line { channel: runtime_end, signals, cgroup: &plan.cgroup, who: "the process of exec" };
-    let children = serve::children(expected, &line).map_err(no_room).context("exec failed")?;
+    let children = serve::children(expected, &line).map_err(explained).context("exec failed")?;
     let pending = Pending::of_process(children.process);
     Ok(get_ready(plan, pending, line, agent, request).context("exec failed")?)
 }
@@ -99,6 +99,19 @@ fn explain_no_room(error: anyhow::Error, cgroup: &Location) -> anyhow::Error {
         let text = "linux.resources.pids.limit leaves the container no room for the two processes that exec takes for a \
                     moment; end one of its own, or raise the limit (update --pids-limit)";
         return error.context(Property::new("/linux/resources/pids/limit", text));
+    }
+    error
+}
+
+/// Says why the kernel lets nobody into the container's cgroup who is not of the user's systemd: he would have to be allowed
+/// to move processes between all that is above both (Control Group v2, "Delegation Containment").
+fn explain_no_way(error: anyhow::Error, cgroup: &Location) -> anyhow::Error {
+    let is_refused = Details::of(&error).errno == Some(Errno::ACCESS.raw_os_error());
+    if is_refused && cgroup.unit().is_some_and(|unit| unit.user().is_some()) {
+        return error.context(
+            "only a process of the user's own systemd can enter the container's cgroup; call exec from there, as engines \
+             do: systemd-run --user --scope COMMAND",
+        );
     }
     error
 }

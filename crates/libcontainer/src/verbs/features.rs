@@ -25,7 +25,7 @@ pub fn features() -> Value {
             "namespaces": namespaces,
             "capabilities": capability_names().collect::<Vec<_>>(),
             "cgroup": {
-                "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true
+                "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true
             },
             "seccomp": seccomp(),
             "apparmor": { "enabled": true },
