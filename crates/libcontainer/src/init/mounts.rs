@@ -149,9 +149,10 @@ fn build_filesystem(
     };
     let inherited = if mount.from_below.permissions { permissions(&place)? } else { None };
     configure(&context, inherited.as_slice())?;
-    let attributes = without_readonly(mount.attributes, is_tmpfs(fstype));
+    let (attributes, late) = apart(without_readonly(mount.attributes, is_tmpfs(fstype)));
     let tree = make_filesystem(&context, fstype, source.as_deref(), parameters, attributes)?;
     let mut tree = Tree::detached(tree);
+    tree.change(Change::attributes(late, false), scene.root.remounter())?;
     if fstype.as_c_str() == c"mqueue" {
         labels::label_root(&tree, scene.plan.mount_label.as_deref())?;
     }
@@ -277,6 +278,14 @@ fn is_readonly_later(mount: &Mount) -> bool {
 pub(super) const fn without_readonly(attributes: Attributes, yes: bool) -> Attributes {
     let mask = if yes { attribute::RDONLY } else { 0 };
     Attributes { set: attributes.set & !mask, clear: attributes.clear }
+}
+
+/// What fsmount(2) can set, and what only newer kernels' can: mount(2) has `nosymfollow` since Linux 5.10, and
+/// fsmount(2) since 5.14.
+const fn apart(attributes: Attributes) -> (Attributes, Attributes) {
+    let late = attributes.set & attribute::NOSYMFOLLOW;
+    let now = Attributes { set: attributes.set & !late, clear: attributes.clear };
+    (now, Attributes { set: late, clear: 0 })
 }
 
 fn set_all_attributes(

@@ -127,8 +127,7 @@ impl Masks {
         path: &ContainerPath,
     ) -> anyhow::Result<()> {
         let Some(place) = find(root, views, path)? else { return Ok(()) };
-        let attach =
-            |mask: &mut Tree| mask.attach(&place, root.remounter(), |_| ATTACH.to_owned());
+        let attach = |mask: &mut Tree| mask.attach(&place, root.remounter(), |_| ATTACH.to_owned());
         let mask = if file_type(&place)? == FileType::Directory {
             let mut mask = match &self.directory {
                 Some(attached) => another(attached)?,

@@ -63,8 +63,9 @@ impl Remounter {
         let mounts = MountLine::parse_all(&text)?;
         let own = line_of(mount_id(mount)?, &mounts)?;
         self.remount(mount, own, change.attributes)?;
-        let below = mounts.iter().filter(|line| change.recursive && is_below(line, own.id, &mounts));
-        below.into_iter().try_for_each(|line| {
+        let mut below =
+            mounts.iter().filter(|line| change.recursive && is_below(line, own.id, &mounts));
+        below.try_for_each(|line| {
             let found = find_below(mount, own, line)
                 .with_context(|| format!("what is mounted on {}", line.mount_point.display()))?;
             self.remount(found.as_fd(), line, change.attributes)
@@ -214,9 +215,9 @@ mod tests {
             5 2 0:4 / /c rw - tmpfs tmpfs rw\n\
             6 4 0:5 / /a/b rw - tmpfs tmpfs rw\n";
         let mounts = MountLine::parse_all(table).unwrap();
-        let below = |above| {
-            let lines = mounts.iter().filter(move |line| is_below(line, above, &mounts));
-            lines.map(|line| line.id).collect::<Vec<_>>()
+        let below = |above| -> Vec<u64> {
+            let lines = mounts.iter().filter(|line| is_below(line, above, &mounts));
+            lines.map(|line| line.id).collect()
         };
         assert_eq!((below(3), below(5)), (vec![4, 6], vec![]));
         let shared: Vec<_> = mounts.iter().map(|line| line.is_shared).collect();

@@ -27,6 +27,11 @@ pub(crate) struct Change {
     what: &'static str,
 }
 
+/// On a shared mount.
+const SHARED: Change = Change::propagation(Propagation { flag: MS_SHARED, recursive: false });
+/// mount(2).
+const MS_SHARED: u64 = 1 << 20;
+
 impl Change {
     /// Makes it read-only.
     pub(crate) const fn readonly(recursive: bool) -> Self {
@@ -150,24 +155,29 @@ impl Tree {
         remounter: Option<&Remounter>,
         called: impl FnOnce(&Self) -> String,
     ) -> anyhow::Result<()> {
-        let remounter = match (self.left.first(), remounter) {
-            // It is not for want of the call: the root filesystem could be changed.
-            (Some((change, errno)), None) => return Err(*errno).context(change.what),
-            (Some((change, errno)), Some(remounter)) => {
-                if remounter.is_shared(place.as_fd()).context(change.what)? {
-                    // Its peers would get it as it is now.
-                    let what = format!("on a shared mount: {}", change.what);
-                    return Err(*errno).context(what);
-                }
-                Some(remounter)
-            }
-            (None, remounter) => remounter,
+        let Some((change, errno)) = self.left.first() else {
+            self.is_attached = true;
+            return attach(&self.file, place).with_context(|| called(self));
         };
+        // Without a remounter it is not for want of the call: the root filesystem could be changed.
+        let remounter = remounter.ok_or(*errno).context(change.what)?;
+        let is_shared = remounter.is_shared(place.as_fd()).context(change.what)?;
+        if is_shared && !self.may_be_shown() {
+            return Err(*errno).with_context(|| format!("on a shared mount: {}", change.what));
+        }
         attach(&self.file, place).with_context(|| called(self))?;
         self.is_attached = true;
-        self.left
-            .drain(..)
-            .try_for_each(|(change, _)| change_attached(&self.file, change, remounter))
+        // What is attached on a shared mount is shared, whatever it was before.
+        let shared = is_shared.then_some((SHARED, Errno::NOSYS));
+        self.left.drain(..).chain(shared).try_for_each(|(change, _)| {
+            remounter.change(self.file.as_fd(), &change).context(change.what)
+        })
+    }
+
+    /// Whether peers of the mount that it is attached on may have it as it is: not, if it is to be read-only, or if
+    /// what is below it is of other peers.
+    fn may_be_shown(&self) -> bool {
+        self.left.iter().all(|(change, _)| !change.recursive && change.attributes.is_empty())
     }
 
     /// Its root.
