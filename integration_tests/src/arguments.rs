@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::missing_call::MissingCall;
 use crate::suite::Limits;
 use crate::view::View;
 
@@ -21,6 +22,10 @@ pub(crate) struct Arguments {
     /// The tests that are expected to fail, and how.
     #[arg(long, value_name = "FILE")]
     pub differences: Option<PathBuf>,
+    /// A system call (CALL, or CALL:EPERM) that all the tests' processes do without, as below an older kernel or an
+    /// older seccomp profile; may be repeated.
+    #[arg(long, value_name = "CALL")]
+    pub without_call: Vec<MissingCall>,
     /// Show the names of the tests, and run none.
     #[arg(long)]
     pub list: bool,

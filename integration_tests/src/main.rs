@@ -1,6 +1,6 @@
 //! Container tests: they drive the runtime binary named by `$RUNTIME`, as root, on this kernel.
 //!
-//! `integration_tests [--view host|v1|v2] [--differences FILE] [NAME...]`, and flags of libtest
+//! `integration_tests [--view host|v1|v2] [--differences FILE] [--without-call CALL] [NAME...]`, and flags of libtest
 //! ([`arguments`]). A test runs if its name contains one of the names. A test named in FILE is
 //! expected to fail, in the way and for the rule given there; one that passes all the same is a
 //! failure. Skips say why. The tests run in namespaces of their own, and the machine is compared
@@ -22,6 +22,7 @@ mod hostile;
 mod isolation;
 mod leftovers;
 mod machine;
+mod missing_call;
 mod mountinfo;
 mod notify;
 mod parent;
@@ -96,7 +97,10 @@ fn run(role: Role, arguments: &Arguments) -> anyhow::Result<Totals> {
     let totals = match role {
         Role::Watcher => isolation::watch(!arguments.no_pid_namespace)?,
         Role::Leader => isolation::lead(arguments.view).or_else(|error| skip_all(error, &cases))?,
-        Role::Suite => suite::run(&runtime, &cases, &differences, arguments.limits()),
+        Role::Suite => {
+            arguments.without_call.iter().try_for_each(|call| call.install())?;
+            suite::run(&runtime, &cases, &differences, arguments.limits())
+        }
     };
     println!("{totals}");
     Ok(totals)

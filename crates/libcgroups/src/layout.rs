@@ -180,6 +180,10 @@ pub struct MountLine<'a> {
     pub root: PathBuf,
     /// Where it is, from the root of the process on.
     pub mount_point: PathBuf,
+    /// The options of the mount itself, with commas between them.
+    pub options: &'a str,
+    /// Whether mounts on it are carried to its peers (mount_namespaces(7)).
+    pub is_shared: bool,
     /// The type of its filesystem.
     pub fstype: &'a str,
     super_options: &'a str,
@@ -204,9 +208,11 @@ impl<'a> MountLine<'a> {
             let (id, parent) = (id.parse().ok()?, parent.parse().ok()?);
             let root = unescape(front.nth(1)?);
             let mount_point = unescape(front.next()?);
+            let options = text(front.next()?);
+            let is_shared = front.any(|field| field.starts_with(b"shared:"));
             let fstype = text(back.next()?);
             let super_options = text(back.nth(1).unwrap_or_default());
-            Some(Self { id, parent, root, mount_point, fstype, super_options })
+            Some(Self { id, parent, root, mount_point, options, is_shared, fstype, super_options })
         })();
         let shown = || String::from_utf8_lossy(line).into_owned();
         parsed.ok_or_else(|| Error::Text("/proc/self/mountinfo", shown()))

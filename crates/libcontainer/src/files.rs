@@ -1,19 +1,18 @@
 //! Open: every file descriptor that init needs, before init exists.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use libcgroups::Entry;
 use libnamespaces::{Kind, NamespaceFiles, Prepared, in_mount_namespace, own_root, user_namespace};
-use libsyscall::mount::{MountAttributes, attribute, set_attributes};
 use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 
 use crate::error::Property;
-use crate::mount::{clone_tree, detach, map_ids, open_directory_itself, set_propagation};
+use crate::mount::{Change, Tree, clone_tree, detach, map_ids, open_directory_itself};
 use crate::plan::{
     Device, DeviceKind, IdMappings, Mount, MountIds, MountKind, Parameter, Plan, Propagation,
     SourceLink,
@@ -25,13 +24,13 @@ pub(crate) struct Files {
     /// Where the joiner is to open what is of the host's mounts, if the runtime may not.
     elsewhere: Option<Elsewhere>,
     /// The root filesystem: a detached tree, or the directory itself without a mount namespace.
-    pub rootfs: Option<OwnedFd>,
+    pub rootfs: Option<Tree>,
     /// For each of the plan's mounts.
     pub mounts: Vec<MountFiles>,
     /// For each of the plan's devices, a detached mount of the host's node if it is to be bound.
-    pub devices: Vec<Option<OwnedFd>>,
+    pub devices: Vec<Option<Tree>>,
     /// The host's null device, detached, if paths are masked.
-    pub null_device: Option<OwnedFd>,
+    pub null_device: Option<Tree>,
     /// Namespaces to join.
     pub namespaces: NamespaceFiles,
     /// The way into the container's cgroup.
@@ -62,7 +61,7 @@ pub(crate) struct MountFiles {
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A detached tree, with the ids that it is to have.
-    Tree(OwnedFd),
+    Tree(Tree),
     /// A symbolic link that is made again, by what it leads to.
     Link(CString),
 }
@@ -143,15 +142,16 @@ const MS_SLAVE: u64 = 1 << 19;
 
 /// The directory is opened once, and the rest goes by its descriptor: whoever owns the bundle could
 /// have a link in its place meanwhile.
-fn open_rootfs(plan: &Plan) -> anyhow::Result<OwnedFd> {
+fn open_rootfs(plan: &Plan) -> anyhow::Result<Tree> {
     let path = &plan.rootfs.path;
     let context = || Property::new("/root/path", format!("root.path {}", path.display()));
     let directory = open_directory_itself(path).with_context(context)?;
     if !plan.namespaces.has(Kind::Mount) {
-        return Ok(directory);
+        return Ok(Tree::attached(directory));
     }
     let tree = clone_tree(&directory, OpenTreeFlags::AT_RECURSIVE).with_context(context)?;
-    set_propagation(&tree, INCOMING).with_context(context)?;
+    let mut tree = Tree::detached(tree);
+    tree.change(Change::propagation(INCOMING), None).with_context(context)?;
     Ok(tree)
 }
 
@@ -202,7 +202,7 @@ fn open_source(
     path: &Path,
     flags: OpenTreeFlags,
     ids: Option<&OwnedFd>,
-) -> anyhow::Result<OwnedFd> {
+) -> anyhow::Result<Tree> {
     let tree = detach(path, flags).with_context(|| match plan.namespaces.has(Kind::User) {
         true if !flags.contains(OpenTreeFlags::AT_RECURSIVE) => {
             "open_tree (EINVAL: other mounts are below it, and a user namespace must not see what they \
@@ -210,22 +210,22 @@ fn open_source(
         }
         _ => "open_tree",
     })?;
-    adopt_source(&tree, plan, mount, ids)?;
-    Ok(tree)
+    adopt_source(tree, plan, mount, ids)
 }
 
 /// Gives a clone of a bind mount's source the propagation and the ids that it is to have.
 pub(crate) fn adopt_source(
-    tree: &OwnedFd,
+    tree: OwnedFd,
     plan: &Plan,
     mount: &Mount,
     ids: Option<&OwnedFd>,
-) -> anyhow::Result<()> {
-    set_propagation(tree, plan.rootfs.binds)?;
-    match ids.zip(mount.ids.as_ref()) {
-        Some((namespace, ids)) => map_ids(tree, namespace, ids.recursive),
-        None => Ok(()),
+) -> anyhow::Result<Tree> {
+    let mut tree = Tree::detached(tree);
+    tree.change(Change::propagation(plan.rootfs.binds), None)?;
+    if let Some((namespace, ids)) = ids.zip(mount.ids.as_ref()) {
+        map_ids(&tree, namespace, ids.recursive)?;
     }
+    Ok(tree)
 }
 
 /// The user namespaces that map the ids of mounts: the container's own, and one for all mounts of the
@@ -250,7 +250,7 @@ impl<'a> IdMaps<'a> {
     }
 }
 
-fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
+fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<Tree>>> {
     let is_node = |device: &Device| device.kind != DeviceKind::Fifo;
     plan.devices
         .iter()
@@ -262,19 +262,16 @@ fn open_devices(plan: &Plan) -> anyhow::Result<Vec<Option<OwnedFd>>> {
 
 /// A device node of the host, for the container to use and not to change: on a read-only mount its
 /// mode, owner, times and attributes stay what they are, and the device can be read and written.
-fn detach_node(path: &Path) -> anyhow::Result<OwnedFd> {
+fn detach_node(path: &Path) -> anyhow::Result<Tree> {
     let node = detach(path, OpenTreeFlags::empty()).context("open_tree")?;
-    let change = MountAttributes {
-        set: attribute::RDONLY,
-        propagation: MountPropagationFlags::PRIVATE.bits().into(),
-        ..MountAttributes::default()
-    };
-    set_attributes(node.as_fd(), &change, false).context("mount_setattr")?;
+    let private = MountPropagationFlags::PRIVATE.bits().into();
+    let mut node = Tree::detached(node);
+    node.change(Change::readonly_with(private), None)?;
     Ok(node)
 }
 
 /// The host's node of the same path, if it is the same device.
-fn open_device(device: &Device) -> anyhow::Result<OwnedFd> {
+fn open_device(device: &Device) -> anyhow::Result<Tree> {
     let node = detach_node(device.path.as_path())
         .with_context(|| format!("device {}: bind the host's", device.path))?;
     let stat = fstat(&node).context("fstat")?;
@@ -293,7 +290,7 @@ fn open_device(device: &Device) -> anyhow::Result<OwnedFd> {
     Ok(node)
 }
 
-fn open_null() -> anyhow::Result<OwnedFd> {
+fn open_null() -> anyhow::Result<Tree> {
     let null = detach_node(Path::new("/dev/null")).context("/dev/null")?;
     let stat = fstat(&null).context("/dev/null: fstat")?;
     ensure!(

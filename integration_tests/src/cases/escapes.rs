@@ -53,7 +53,7 @@ const FOLLOW: &str = r#"
         esac
         echo "${process#/proc/}"
         for link in exe root cwd fd/0 fd/3 fd/4 fd/5 ns/mnt; do
-            target=$(readlink $process/$link) && echo "${process#/proc/} $link $target"
+            target=$(readlink $process/$link) && [ "$target" ] && echo "${process#/proc/} $link $target"
         done
     done
     true"#;

@@ -9,7 +9,7 @@ use libsyscall::mount::attribute;
 use super::mounts::{Mounted, Scene, set_recursive_and_propagation, without_readonly};
 use super::root::Target;
 use crate::files::CgroupTree;
-use crate::mount::{attach, change, new_filesystem};
+use crate::mount::{Change, Tree, new_filesystem};
 use crate::plan::{ContainerPath, Mount, Parameter, Plan};
 
 /// The container's view of the cgroup hierarchies: one cgroup2, or a tmpfs with a directory for
@@ -22,22 +22,25 @@ pub(super) fn mount_cgroups(
     let Scene { plan, root, cgroups, .. } = *scene;
     if let [CgroupTree::Unified { bind }] = cgroups {
         let place = root.ensure(&mount.destination, Target::Directory)?;
-        let tree = unified(plan, mount, bind.as_ref())?;
-        set_recursive_and_propagation(&tree, mount)?;
-        return attach(&tree, &place).context("attach cgroup2: move_mount");
+        let mut tree = unified(plan, mount, bind.as_ref())?;
+        set_recursive_and_propagation(&mut tree, mount, root.remounter())?;
+        let called = |_: &_| "attach cgroup2: move_mount".to_owned();
+        return tree.attach(&place, root.remounter(), called);
     }
     let place = root.ensure(&mount.destination, Target::Directory)?;
     let mode = Parameter::new(c"mode", c"755");
     let parameters: Vec<_> = [mode].into_iter().chain(plan.mount_context()).collect();
     let attributes = without_readonly(mount.attributes, true);
     let tmpfs = new_filesystem(c"tmpfs", Some(c"tmpfs"), &parameters, attributes)?;
-    attach(&tmpfs, &place).context("attach the tmpfs of cgroups: move_mount")?;
+    let mut tmpfs = Tree::detached(tmpfs);
+    let called = |_: &_| "attach the tmpfs of cgroups: move_mount".to_owned();
+    tmpfs.attach(&place, root.remounter(), called)?;
     for tree in cgroups {
         mount_hierarchy(scene, mount, tree)?;
     }
-    set_recursive_and_propagation(&tmpfs, mount)?;
+    set_recursive_and_propagation(&mut tmpfs, mount, root.remounter())?;
     if mount.attributes.set & attribute::RDONLY != 0 {
-        mounted.readonly_later.push(tmpfs);
+        mounted.readonly_later.push(tmpfs.into_file());
     }
     Ok(())
 }
@@ -45,7 +48,7 @@ pub(super) fn mount_cgroups(
 fn mount_hierarchy(scene: &Scene<'_>, mount: &Mount, tree: &CgroupTree) -> anyhow::Result<()> {
     let Scene { plan, root, .. } = *scene;
     let directory = mount.destination.as_path();
-    let (name, detached) = match tree {
+    let (name, mut detached) = match tree {
         CgroupTree::Unified { bind: Some(bind) } => ("unified", bound(bind, mount)?),
         CgroupTree::Unified { bind: None } => ("unified", unified(plan, mount, None)?),
         CgroupTree::Legacy { name, options, links, bind } => {
@@ -57,6 +60,7 @@ fn mount_hierarchy(scene: &Scene<'_>, mount: &Mount, tree: &CgroupTree) -> anyho
             let tree = match bind {
                 Some(bind) => bound(bind, mount)?,
                 None => new_filesystem(c"cgroup", Some(c"cgroup"), options, mount.attributes)
+                    .map(Tree::detached)
                     .with_context(|| format!("cgroup {name}"))?,
             };
             (name.as_str(), tree)
@@ -64,19 +68,21 @@ fn mount_hierarchy(scene: &Scene<'_>, mount: &Mount, tree: &CgroupTree) -> anyho
     };
     let path = ContainerPath::new(directory.join(name)).context("NUL in a path")?;
     let place = root.ensure(&path, Target::Directory)?;
-    attach(&detached, &place).with_context(|| format!("attach cgroup {name}: move_mount"))
+    let called = |_: &_| format!("attach cgroup {name}: move_mount");
+    detached.attach(&place, root.remounter(), called)
 }
 
-fn unified(plan: &Plan, mount: &Mount, bind: Option<&OwnedFd>) -> anyhow::Result<OwnedFd> {
+fn unified(plan: &Plan, mount: &Mount, bind: Option<&OwnedFd>) -> anyhow::Result<Tree> {
     let own = plan.namespaces.has(Kind::Cgroup);
     match (new_filesystem(c"cgroup2", Some(c"cgroup"), &[], mount.attributes), bind) {
         (Err(_), Some(bind)) if !own => bound(bind, mount),
-        (result, _) => result,
+        (result, _) => result.map(Tree::detached),
     }
 }
 
 /// A detached mount of a cgroup directory, already opened, with the mount's attributes.
-fn bound(bind: &OwnedFd, mount: &Mount) -> anyhow::Result<OwnedFd> {
-    change(bind, mount.attributes, false)?;
-    bind.try_clone().context("dup")
+fn bound(bind: &OwnedFd, mount: &Mount) -> anyhow::Result<Tree> {
+    let mut tree = Tree::detached(bind.try_clone().context("dup")?);
+    tree.change(Change::attributes(mount.attributes, false), None)?;
+    Ok(tree)
 }

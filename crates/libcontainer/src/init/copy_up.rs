@@ -1,6 +1,6 @@
 //! `tmpcopyup`: what the image has at a destination is copied into the new tmpfs.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Context as _;
 use rustix::fs::{
@@ -17,7 +17,7 @@ const DIRECTORY: OFlags =
 
 /// Copies the tree below `from` to the empty directory `to`: types, permissions, owners, links. Of the
 /// directory itself only the owner, as far as `wanted`: its permissions it has already.
-pub(crate) fn copy(from: impl AsFd, to: &OwnedFd, wanted: FromBelow) -> anyhow::Result<()> {
+pub(crate) fn copy(from: impl AsFd, to: impl AsFd, wanted: FromBelow) -> anyhow::Result<()> {
     let from = openat(from, c".", DIRECTORY, Mode::empty()).context("tmpcopyup: open")?;
     let to = openat(to, c".", DIRECTORY, Mode::empty()).context("tmpcopyup: open")?;
     copy_content(from.as_fd(), to.as_fd(), 0).context("tmpcopyup")?;

@@ -14,7 +14,7 @@ use super::failure::from_nix;
 use super::root::{Root, Target};
 use crate::error::Property;
 use crate::files::Files;
-use crate::mount::attach;
+use crate::mount::Tree;
 use crate::plan::{Device, DeviceKind, Link, Plan};
 
 /// Makes all devices and links.
@@ -34,10 +34,13 @@ pub(crate) fn make_all(plan: &Plan, root: &Root, files: &mut Files) -> anyhow::R
         .try_for_each(|link| make_link(link, root).with_context(|| format!("link {}", link.path)))
 }
 
-fn make(device: &Device, node: Option<OwnedFd>, root: &Root) -> anyhow::Result<()> {
-    if let Some(node) = node {
+/// The step of an error.
+const BIND: &str = "bind the host's device: move_mount";
+
+fn make(device: &Device, node: Option<Tree>, root: &Root) -> anyhow::Result<()> {
+    if let Some(mut node) = node {
         let place = root.ensure(&device.path, Target::File)?;
-        return attach(&node, &place).context("bind the host's device: move_mount");
+        return node.attach(&place, root.remounter(), |_| BIND.to_owned());
     }
     let (parent, name) = root.parent(&device.path)?;
     let (file_type, number) = kind_and_number(device.kind);

@@ -13,9 +13,8 @@ use libcgroups::MountLine;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::kernel_views::mount_id;
 use super::root::Root;
-use crate::mount::{attach, new_filesystem};
+use crate::mount::{attach, mount_id, new_filesystem};
 use crate::plan::Attributes;
 
 /// How many mounts may lie on one another.

@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use super::root::{Root, unresolved};
+use crate::mount::mount_id;
 use crate::plan::ContainerPath;
 
 /// The views that are attached, and can be seen.
@@ -116,12 +117,6 @@ impl KernelView {
         );
         Ok(())
     }
-}
-
-/// The number of the mount that `fd` is in, as in /proc/self/mountinfo.
-pub(super) fn mount_id(fd: impl AsFd) -> anyhow::Result<u64> {
-    let status = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).context("statx")?;
-    Ok(status.stx_mnt_id)
 }
 
 /// What tells the file that `fd` is open on from others, as long as it is open: its mount, inode and mode.

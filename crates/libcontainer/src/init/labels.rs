@@ -6,7 +6,7 @@
 //! takes its place. Those who are cloned later have the same label (apparmor(7); selinux(8)), hooks too.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context as _, ensure};
 use rustix::fs::{
@@ -51,7 +51,7 @@ pub(super) fn set_of_keys(
 }
 
 /// Labels the root of a filesystem that is mounted nowhere yet.
-pub(super) fn label_root(tree: &OwnedFd, label: Option<&CStr>) -> anyhow::Result<()> {
+pub(super) fn label_root(tree: impl AsFd, label: Option<&CStr>) -> anyhow::Result<()> {
     let Some(label) = label else { return Ok(()) };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(tree, c".", flags, Mode::empty()).context("open")?;

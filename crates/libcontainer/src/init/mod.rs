@@ -110,6 +110,7 @@ fn become_container(init: &mut Init<'_>, itself: &ClonedChild) -> Result<Infalli
     // After the hooks, which are the host's, and before the host's procfs is out of reach.
     labels::set(plan.process.as_ref()).at(Stage::Identity)?;
     let (master, slave) = close_container(init, &root, made, &view)?.map(Pty::into_halves).unzip();
+    let root = root.sealed();
     take_streams(plan.process.as_ref(), slave, &root).at(Stage::Streams)?;
     hand_over(master, &init.channel).at(Stage::Terminal)?;
     become_program(init, itself, &root)
@@ -214,7 +215,7 @@ fn attach_root(plan: &Plan, files: &mut Files) -> anyhow::Result<Root> {
     if plan.namespaces.has(Kind::Mount) {
         Root::attach(tree, &plan.rootfs.path)
     } else {
-        Ok(Root::new(tree))
+        Ok(Root::new(tree.into_file()))
     }
 }
 

@@ -17,8 +17,8 @@ use super::root::{Place, Root, Target, unresolved};
 use super::sources;
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
-    attach, change, configure, explained, file_type, make_filesystem, map_ids, open_filesystem,
-    set_propagation,
+    Change, Remounter, Tree, configure, explained, file_type, make_filesystem, map_ids,
+    open_filesystem,
 };
 use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan};
 
@@ -90,7 +90,7 @@ fn mount_one(
     mounted: &mut Mounted,
 ) -> anyhow::Result<()> {
     let root = scene.root;
-    let Built { tree, place, kernel_view } = match (&mount.kind, source) {
+    let Built { mut tree, place, kernel_view } = match (&mount.kind, source) {
         (MountKind::Cgroup, _) => return mount_cgroups(scene, mount, mounted),
         (MountKind::Remount { parameters }, _) => return remount(root, mount, parameters),
         (MountKind::Bind { .. }, source) => {
@@ -106,26 +106,26 @@ fn mount_one(
         (MountKind::Filesystem { .. }, _) => build_filesystem(scene, mount, ids.as_ref())?,
     };
     check_proc(mount, &place, &tree, &mounted.kernel_views)?;
-    attach(&tree, &place).with_context(|| attach_context(&tree, &place))?;
+    tree.attach(&place, root.remounter(), |tree| attach_context(tree, &place))?;
     mounted.kernel_views.cover(&mount.destination);
     if kernel_view {
-        mounted.kernel_views.add(&mount.destination, tree);
+        mounted.kernel_views.add(&mount.destination, tree.into_file());
     } else if is_readonly_later(mount) {
-        mounted.readonly_later.push(tree);
+        mounted.readonly_later.push(tree.into_file());
     }
     Ok(())
 }
 
 /// A mount, and where it goes.
 struct Built {
-    tree: OwnedFd,
+    tree: Tree,
     place: Place,
     /// Whether it is a new procfs or sysfs, or one of the host's in the usual place of it.
     kernel_view: bool,
 }
 
-fn build_bind(root: &Root, mount: &Mount, tree: OwnedFd) -> anyhow::Result<Built> {
-    set_all_attributes(&tree, mount)?;
+fn build_bind(root: &Root, mount: &Mount, mut tree: Tree) -> anyhow::Result<Built> {
+    set_all_attributes(&mut tree, mount, root.remounter())?;
     let is_directory = file_type(&tree)? == FileType::Directory;
     let target = if is_directory { Target::Directory } else { Target::File };
     let kernel_view = shows_kernel(mount, &tree)?;
@@ -149,15 +149,17 @@ fn build_filesystem(
     };
     let inherited = if mount.from_below.permissions { permissions(&place)? } else { None };
     configure(&context, inherited.as_slice())?;
-    let attributes = without_readonly(mount.attributes, is_tmpfs(fstype));
+    let (attributes, late) = apart(without_readonly(mount.attributes, is_tmpfs(fstype)));
     let tree = make_filesystem(&context, fstype, source.as_deref(), parameters, attributes)?;
+    let mut tree = Tree::detached(tree);
+    tree.change(Change::attributes(late, false), scene.root.remounter())?;
     if fstype.as_c_str() == c"mqueue" {
         labels::label_root(&tree, scene.plan.mount_label.as_deref())?;
     }
     if let Some(namespace) = ids {
         map_ids(&tree, namespace, false)?;
     }
-    set_recursive_and_propagation(&tree, mount)?;
+    set_recursive_and_propagation(&mut tree, mount, scene.root.remounter())?;
     if mount.from_below.content {
         super::copy_up::copy(&place, &tree, mount.from_below)?;
     }
@@ -197,11 +199,13 @@ fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> anyhow::Resu
         configure(&context, parameters)?;
         explained(&context, fsconfig_reconfigure(&context), "remount".to_owned())?;
     }
-    set_all_attributes(&place, mount).context("remount (EINVAL: nothing is mounted there)")
+    let mut mounted = Tree::attached(place);
+    set_all_attributes(&mut mounted, mount, root.remounter())
+        .context("remount (EINVAL: nothing is mounted there)")
 }
 
 /// The words for a failed attachment: a file on a directory is the mistake people make.
-fn attach_context(tree: &OwnedFd, place: &Place) -> String {
+fn attach_context(tree: &Tree, place: &Place) -> String {
     let mismatch = file_type(tree).ok() != file_type(place).ok();
     let hint = if mismatch {
         " (not a directory: are you mounting a directory onto a file, or a file onto a directory?)"
@@ -230,7 +234,7 @@ fn find_place(
 }
 
 /// Whether `tree` is one of the host's views of the kernel, in the usual place of it.
-fn shows_kernel(mount: &Mount, tree: &OwnedFd) -> anyhow::Result<bool> {
+fn shows_kernel(mount: &Mount, tree: &Tree) -> anyhow::Result<bool> {
     let usual = [Path::new("/proc"), Path::new("/sys")];
     let magic = || fstatfs(tree).map(|status| status.f_type).context("fstatfs");
     Ok(usual.contains(&mount.destination.normalized().as_path())
@@ -242,7 +246,7 @@ fn shows_kernel(mount: &Mount, tree: &OwnedFd) -> anyhow::Result<bool> {
 fn check_proc(
     mount: &Mount,
     place: &Place,
-    tree: &OwnedFd,
+    tree: &Tree,
     views: &KernelViews,
 ) -> anyhow::Result<()> {
     let proc = Path::new("/proc");
@@ -277,15 +281,29 @@ pub(super) const fn without_readonly(attributes: Attributes, yes: bool) -> Attri
     Attributes { set: attributes.set & !mask, clear: attributes.clear }
 }
 
-fn set_all_attributes(tree: &OwnedFd, mount: &Mount) -> anyhow::Result<()> {
-    change(tree, mount.attributes, false)?;
-    set_recursive_and_propagation(tree, mount)
+/// What fsmount(2) can set, and what only newer kernels' can: mount(2) has `nosymfollow` since Linux 5.10, and
+/// fsmount(2) since 5.14.
+const fn apart(attributes: Attributes) -> (Attributes, Attributes) {
+    let late = attributes.set & attribute::NOSYMFOLLOW;
+    let now = Attributes { set: attributes.set & !late, clear: attributes.clear };
+    (now, Attributes { set: late, clear: 0 })
 }
 
-pub(super) fn set_recursive_and_propagation(tree: &OwnedFd, mount: &Mount) -> anyhow::Result<()> {
-    change(tree, mount.recursive_attributes, true)?;
-    for propagation in &mount.propagation {
-        set_propagation(tree, *propagation)?;
-    }
-    Ok(())
+fn set_all_attributes(
+    tree: &mut Tree,
+    mount: &Mount,
+    remounter: Option<&Remounter>,
+) -> anyhow::Result<()> {
+    tree.change(Change::attributes(mount.attributes, false), remounter)?;
+    set_recursive_and_propagation(tree, mount, remounter)
+}
+
+pub(super) fn set_recursive_and_propagation(
+    tree: &mut Tree,
+    mount: &Mount,
+    remounter: Option<&Remounter>,
+) -> anyhow::Result<()> {
+    tree.change(Change::attributes(mount.recursive_attributes, true), remounter)?;
+    let mut propagation = mount.propagation.iter();
+    propagation.try_for_each(|one| tree.change(Change::propagation(*one), remounter))
 }

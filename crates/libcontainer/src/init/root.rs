@@ -16,7 +16,7 @@ use rustix::mount::{
 use super::failure::from_nix;
 use super::host_mounts;
 use super::walk::{End, walk};
-use crate::mount::{attach, new_filesystem, open_directory_itself};
+use crate::mount::{Remounter, Tree, attach, new_filesystem, open_directory_itself};
 use crate::plan::{Attributes, ContainerPath};
 
 /// Permissions of directories that the runtime makes on the way to a mount point.
@@ -30,6 +30,8 @@ pub(crate) struct Root {
     fd: OwnedFd,
     /// The directory looked up last, since devices come many to one.
     last_parent: std::cell::RefCell<Option<(ContainerPath, std::rc::Rc<OwnedFd>)>>,
+    /// What changes attached mounts where the kernel lacks mount_setattr(2).
+    remounter: Option<Remounter>,
 }
 
 /// What happens at a symbolic link on the way.
@@ -78,7 +80,7 @@ impl Root {
     ///
     /// Before, no mount event may reach the host any more (mount_namespaces(7)): a shared parent
     /// would carry every mount of the container there.
-    pub(crate) fn attach(tree: OwnedFd, path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn attach(mut tree: Tree, path: &Path) -> anyhow::Result<Self> {
         make_private()?;
         let context = || format!("attach at {}", path.display());
         // The same directory, seen from this mount namespace.
@@ -89,8 +91,11 @@ impl Root {
             "root.path {}: another directory has taken its place meanwhile",
             path.display()
         );
-        attach(&tree, &place).context("move_mount").with_context(context)?;
-        Ok(Self::new(tree))
+        // Its propagation was to be set; if it could not be, the kernel lacks the call.
+        let remounter = tree.is_unfinished().then(Remounter::open).transpose()?;
+        tree.attach(&place, remounter.as_ref(), |_| "move_mount".to_owned())
+            .with_context(context)?;
+        Ok(Self { remounter, ..Self::new(tree.into_file()) })
     }
 
     /// Makes the process's root a directory in which nothing is, in a mount namespace of its own with nothing
@@ -113,7 +118,7 @@ impl Root {
 
     /// A directory that is a container's root.
     pub(crate) const fn new(fd: OwnedFd) -> Self {
-        Self { fd, last_parent: std::cell::RefCell::new(None) }
+        Self { fd, last_parent: std::cell::RefCell::new(None), remounter: None }
     }
 
     /// Makes this root the root of the process and of its mount namespace, and lets go of the
@@ -232,6 +237,16 @@ impl Root {
         let fd = std::rc::Rc::new(self.ensure(&directory, Target::Directory)?.file);
         *self.last_parent.borrow_mut() = Some((directory, fd.clone()));
         Ok((fd, name))
+    }
+
+    /// What changes attached mounts, if mount_setattr(2) does not.
+    pub(crate) const fn remounter(&self) -> Option<&Remounter> {
+        self.remounter.as_ref()
+    }
+
+    /// The root of a container in which no mount is changed any more.
+    pub(crate) fn sealed(self) -> Self {
+        Self { remounter: None, ..self }
     }
 
     /// Forgets directories looked up before: a new mount may have covered them.

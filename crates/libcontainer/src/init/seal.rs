@@ -1,10 +1,9 @@
 //! The last changes of the filesystem: sysctl, read-only and masked paths, the read-only root.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
-use libsyscall::mount::{MountAttributes, set_attributes};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
@@ -15,7 +14,7 @@ use super::root::{Root, settled, unresolved};
 use crate::error::Property;
 use crate::files::Files;
 use crate::mount::{
-    attach, clone_tree, file_type, make_filesystem, make_readonly, new_filesystem, set_propagation,
+    Change, Tree, change_attached, clone_tree, file_type, make_filesystem, new_filesystem,
 };
 use crate::plan::{Attributes, ContainerPath, Parameter, Plan, Propagation, Sysctl};
 
@@ -42,20 +41,18 @@ pub(crate) fn seal(
     }
     mounted.kernel_views.check(root)?;
     for mount in mounted.readonly_later {
-        make_readonly(mount, false)?;
+        change_attached(mount, Change::readonly(false), root.remounter())?;
     }
     if let Some(propagation) = plan.rootfs.propagation {
         // Of the root's own mount alone: the others have what their options say. Earlier it would
         // have kept pivot_root(2) from moving it.
-        let change =
-            MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
-        set_attributes(root.as_fd(), &change, false).context(Property::new(
-            "/linux/rootfsPropagation",
-            "linux.rootfsPropagation: mount_setattr",
-        ))?;
+        let change = Change::propagation(Propagation { recursive: false, ..propagation });
+        change_attached(root, change, root.remounter())
+            .context(Property::new("/linux/rootfsPropagation", "linux.rootfsPropagation"))?;
     }
     if plan.rootfs.readonly {
-        make_readonly(root, false).context(Property::new("/root/readonly", "read-only root"))?;
+        change_attached(root, Change::readonly(false), root.remounter())
+            .context(Property::new("/root/readonly", "read-only root"))?;
     }
     Ok(())
 }
@@ -100,16 +97,19 @@ fn find(root: &Root, views: &KernelViews, path: &ContainerPath) -> anyhow::Resul
     }
 }
 
+/// The step of an error.
+const ATTACH: &str = "attach: move_mount";
+
 fn make_path_readonly(
     root: &Root,
     views: &mut KernelViews,
     path: &ContainerPath,
 ) -> anyhow::Result<()> {
     let Some(place) = find(root, views, path)? else { return Ok(()) };
-    let tree = clone_tree(&place, OpenTreeFlags::AT_RECURSIVE)?;
-    make_readonly(&tree, true)?;
-    attach(&tree, &place).context("attach: move_mount")?;
-    views.cover_by(path, tree);
+    let mut tree = Tree::detached(clone_tree(&place, OpenTreeFlags::AT_RECURSIVE)?);
+    tree.change(Change::readonly(true), root.remounter())?;
+    tree.attach(&place, root.remounter(), |_| ATTACH.to_owned())?;
+    views.cover_by(path, tree.into_file());
     Ok(())
 }
 
@@ -117,7 +117,7 @@ fn make_path_readonly(
 /// ones are clones of it, since only an attached mount can be cloned before Linux 6.15.
 #[derive(Default)]
 struct Masks {
-    file: Option<OwnedFd>,
+    file: Option<Tree>,
     file_attached: bool,
     directory: Option<OwnedFd>,
     /// What a new one is told of its label.
@@ -132,35 +132,39 @@ impl Masks {
         path: &ContainerPath,
     ) -> anyhow::Result<()> {
         let Some(place) = find(root, views, path)? else { return Ok(()) };
+        let attach = |mask: &mut Tree| mask.attach(&place, root.remounter(), |_| ATTACH.to_owned());
         let mask = if file_type(&place)? == FileType::Directory {
-            match &self.directory {
+            let mut mask = match &self.directory {
                 Some(attached) => another(attached)?,
-                None => self
-                    .directory
-                    .insert(empty_directory(self.context.take())?)
-                    .try_clone()
-                    .context("dup")?,
+                None => Tree::detached(empty_directory(self.context.take())?),
+            };
+            attach(&mut mask)?;
+            if self.directory.is_none() {
+                self.directory = Some(mask.clone_file()?);
             }
+            mask.into_file()
         } else {
-            let null = self.file.as_ref().context("no null device was opened")?;
+            let null = self.file.as_mut().context("no null device was opened")?;
             if self.file_attached {
-                another(null)?
+                let mut mask = another(null)?;
+                attach(&mut mask)?;
+                mask.into_file()
             } else {
                 self.file_attached = true;
-                null.try_clone().context("dup")?
+                attach(null)?;
+                null.clone_file()?
             }
         };
-        attach(&mask, &place).context("attach: move_mount")?;
         views.cover_by(path, mask);
         Ok(())
     }
 }
 
 /// One more of an attached mask, and no peer of it: where that is on a shared mount, it is shared, too.
-fn another(attached: &OwnedFd) -> anyhow::Result<OwnedFd> {
-    let mask = clone_tree(attached, OpenTreeFlags::empty())?;
+fn another(attached: impl AsFd) -> anyhow::Result<Tree> {
+    let mut mask = Tree::detached(clone_tree(attached, OpenTreeFlags::empty())?);
     let flag = MountPropagationFlags::PRIVATE.bits().into();
-    set_propagation(&mask, Propagation { flag, recursive: false })?;
+    mask.change(Change::propagation(Propagation { flag, recursive: false }), None)?;
     Ok(mask)
 }
 

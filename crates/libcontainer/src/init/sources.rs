@@ -34,8 +34,7 @@ pub(super) fn open(
     }
     let below = if *recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
     let tree = clone_tree(&file, below).with_context(context)?;
-    adopt_source(&tree, scene.plan, mount, ids).with_context(context)?;
-    Ok(Source::Tree(tree))
+    adopt_source(tree, scene.plan, mount, ids).with_context(context).map(Source::Tree)
 }
 
 fn find(root: &Root, path: &ContainerPath, link: SourceLink) -> Result<OwnedFd, Errno> {

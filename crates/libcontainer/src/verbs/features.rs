@@ -10,6 +10,10 @@ use crate::plan::{
     mount_option_names,
 };
 
+/// The oldest kernel that aril runs on. Of what it uses everywhere, `MS_NOSYMFOLLOW` and statx(2) with the number of
+/// a mount are the newest.
+const LOWEST_KERNEL: &str = "5.10";
+
 /// What `features` prints: only what works, from the tables that read the config.
 #[must_use]
 pub fn features() -> Value {
@@ -38,7 +42,10 @@ pub fn features() -> Value {
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true }
         },
-        "annotations": { "org.aril.version": env!("CARGO_PKG_VERSION") },
+        "annotations": {
+            "org.aril.version": env!("CARGO_PKG_VERSION"),
+            "org.aril.kernel.lowest": LOWEST_KERNEL
+        },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]
     })
 }

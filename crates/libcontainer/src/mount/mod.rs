@@ -1,20 +1,26 @@
 //! Calls of mount that open and init share: all on file descriptors, none on a path in the
 //! container.
 
+mod remount;
+mod tree;
+
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use libsyscall::mount::{MountAttributes, attribute, set_attributes};
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat};
+use libsyscall::mount::{MountAttributes, set_attributes};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use crate::plan::{Attributes, Parameter, Propagation};
+pub(crate) use remount::Remounter;
+pub(crate) use tree::{Change, Tree, change_attached};
+
+use crate::plan::{Attributes, Parameter};
 
 /// Attaches the detached mount `mount` on `target`.
 pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
@@ -25,6 +31,12 @@ pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
 /// The type of the file behind a handle.
 pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
     Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
+}
+
+/// The number of the mount that `fd` is in, as in /proc/self/mountinfo.
+pub(crate) fn mount_id(fd: impl AsFd) -> anyhow::Result<u64> {
+    let status = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).context("statx")?;
+    Ok(status.stx_mnt_id)
 }
 
 /// A handle on a directory that is not reached by a symbolic link.
@@ -47,12 +59,12 @@ pub(crate) fn detach(path: &Path, more: OpenTreeFlags) -> Result<OwnedFd, Errno>
     open_tree(CWD, path, flags | more)
 }
 
-pub(crate) fn clone_tree(place: &OwnedFd, more: OpenTreeFlags) -> anyhow::Result<OwnedFd> {
+pub(crate) fn clone_tree(place: impl AsFd, more: OpenTreeFlags) -> anyhow::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
         | more;
-    open_tree(place.as_fd(), c"", flags).context("open_tree")
+    open_tree(place, c"", flags).context("open_tree")
 }
 
 /// Makes a filesystem instance and its detached mount.
@@ -134,39 +146,8 @@ fn kernel_message(context: &OwnedFd) -> String {
     }
 }
 
-/// Makes the mount behind `fd` read-only.
-pub(crate) fn make_readonly(fd: impl AsFd, recursive: bool) -> anyhow::Result<()> {
-    let readonly = MountAttributes { set: attribute::RDONLY, ..MountAttributes::default() };
-    set_attributes(fd.as_fd(), &readonly, recursive).context("make read-only: mount_setattr")
-}
-
-pub(crate) fn change(
-    tree: &OwnedFd,
-    attributes: Attributes,
-    recursive: bool,
-) -> anyhow::Result<()> {
-    if attributes.is_empty() {
-        return Ok(());
-    }
-    let Attributes { set, clear } = attributes;
-    let change = MountAttributes { set, clear, ..MountAttributes::default() };
-    set_attributes(tree.as_fd(), &change, recursive).with_context(|| match clear {
-        0 => "attributes: mount_setattr",
-        _ => {
-            "attributes: mount_setattr (EPERM: a user namespace must not lift what the host has set on \
-             this mount; leave out the options that would)"
-        }
-    })
-}
-
-pub(crate) fn set_propagation(tree: &OwnedFd, propagation: Propagation) -> anyhow::Result<()> {
-    let change = MountAttributes { propagation: propagation.flag, ..MountAttributes::default() };
-    set_attributes(tree.as_fd(), &change, propagation.recursive)
-        .context("propagation: mount_setattr")
-}
-
 /// Maps the ids of a detached mount, and with `recursive` of those below.
-pub(crate) fn map_ids(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> anyhow::Result<()> {
+pub(crate) fn map_ids(tree: &Tree, namespace: &OwnedFd, recursive: bool) -> anyhow::Result<()> {
     let change =
         MountAttributes { user_namespace: Some(namespace.as_fd()), ..MountAttributes::default() };
     set_attributes(tree.as_fd(), &change, recursive).context(
