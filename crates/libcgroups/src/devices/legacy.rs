@@ -134,7 +134,7 @@ mod tests {
     fn what_is_not_allowed_is_denied() {
         let writes = writes("[]").unwrap();
         assert_eq!(writes[..2], ["deny a", "allow c *:* m"]);
-        assert!(writes.contains(&"allow c 1:3 rwm".to_owned()) && writes.len() == 13);
+        assert!(writes.contains(&"allow c 1:3 rwm".to_owned()) && writes.len() == 12);
     }
 
     #[test]
