@@ -204,7 +204,7 @@ impl Location {
     /// The same place, one step down: a sub-cgroup `path` (`exec --cgroup`).
     ///
     /// # Errors
-    /// The path holds `..`.
+    /// The path holds `..`, or there is no cgroup.
     pub fn below(&self, path: &Path) -> Result<Self, Error> {
         if path.components().any(|part| part == Component::ParentDir) {
             return Err(Error::Path(path.to_owned(), "must not contain \"..\""));
@@ -212,7 +212,10 @@ impl Location {
         let parts: PathBuf =
             path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
         Ok(match self {
-            Self::Nobody => Self::Nobody,
+            Self::Nobody if parts.as_os_str().is_empty() => Self::Nobody,
+            Self::Nobody => {
+                return Err(Error::Path(path.to_owned(), "the container has no cgroup of its own"));
+            }
             Self::Files(directories) => Self::Files(directories.below(&parts)),
             Self::Unit(scope) => Self::Unit(scope.below(&parts)),
         })
@@ -287,7 +290,8 @@ mod tests {
     fn without_hierarchies_nobody_manages() {
         let location = Location::resolve(&Layout::default(), None, "id").unwrap();
         assert_eq!(location, Location::Nobody);
-        assert_eq!(location.below(Path::new("a")).unwrap(), Location::Nobody);
+        assert_eq!(location.below(Path::new("/")).unwrap(), Location::Nobody);
+        assert!(location.below(Path::new("a")).is_err());
         assert_eq!(location.ways_in(), []);
     }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::{Result, check};
+use crate::{Errno, Result, check};
 
 /// `BPF_PROG_LOAD` (linux/bpf.h).
 const PROGRAM_LOAD: i32 = 5;
@@ -64,10 +64,15 @@ struct ById {
     flags: u32,
 }
 
+/// How often a program is given to the verifier, which gives up with `EAGAIN` where a signal has come meanwhile
+/// (`do_check` in kernel/bpf/verifier.c).
+const ATTEMPTS: usize = 100;
+
 /// Loads a device program, each instruction as the 8 bytes of a `struct bpf_insn`.
 ///
 /// # Errors
-/// Those of bpf(2): `EINVAL` or `EACCES` when the verifier refuses it, `EPERM` without `CAP_BPF`.
+/// Those of bpf(2): `EINVAL` or `EACCES` when the verifier refuses it, `EPERM` without `CAP_BPF`, `EAGAIN` where
+/// signals come without end.
 pub fn load_device_program(instructions: &[u64]) -> Result<OwnedFd> {
     let attributes = Load {
         program_type: TYPE_CGROUP_DEVICE,
@@ -77,11 +82,15 @@ pub fn load_device_program(instructions: &[u64]) -> Result<OwnedFd> {
         license: c"Apache-2.0".as_ptr() as u64,
         ..Load::default()
     };
-    // SAFETY: the attributes are the head of a bpf_attr of the size given; the instructions and
-    // the licence they point to live across the call and are only read.
-    let fd = check(unsafe {
-        libc::syscall(libc::SYS_bpf, PROGRAM_LOAD, &raw const attributes, size_of::<Load>())
-    })?;
+    let load = || {
+        // SAFETY: the attributes are the head of a bpf_attr of the size given; the instructions and
+        // the licence they point to live across the call and are only read.
+        check(unsafe {
+            libc::syscall(libc::SYS_bpf, PROGRAM_LOAD, &raw const attributes, size_of::<Load>())
+        })
+    };
+    let mut results = std::iter::repeat_with(load).take(ATTEMPTS);
+    let fd = results.find(|result| *result != Err(Errno::AGAIN)).unwrap_or(Err(Errno::AGAIN))?;
     // SAFETY: the call has returned a new descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

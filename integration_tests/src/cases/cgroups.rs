@@ -431,6 +431,11 @@ fn none_of_its_own(container: &mut Container) -> Test {
     same!(fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?, own);
     same!(container.exec(&["cat", "/proc/self/comm"])?.success()?.lines(), ["cat"]);
     container.verb("pause")?.fails(1, &["no cgroup of its own"])?;
+    container.verb("ps")?.fails(1, &["no cgroup of its own"])?;
+    container
+        .runtime(&["kill", "--all", &container.id, "TERM"])?
+        .fails(1, &["no cgroup of its own"])?;
+    container.exec_with(&["--cgroup", "a"], &["true"])?.fails(255, &["no cgroup of its own"])?;
     container.runtime(&["kill", &container.id, "KILL"])?.success()?;
     container.wait_for("stopped")?;
     container.verb("delete")?.success()?;

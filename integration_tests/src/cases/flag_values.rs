@@ -108,9 +108,7 @@ fn each(container: &Container, command: &[&str], flags: &[Wrong], after: &[&str]
 fn of_create(container: &mut Container) -> Test {
     container.set("/process/terminal", json!(false));
     container.save()?;
-    std::env::set_current_dir("/")?;
     let bundle = container.bundle();
-    // The last bundle counts nowhere: the flag is given once.
     each(container, &["create"], &CREATE[..1], &[&container.id])?;
     each(container, &["create", "--bundle", &bundle], &CREATE[1..], &[&container.id])?;
     container.nothing_left()
@@ -193,15 +191,15 @@ fn process_files(container: &mut Container) -> Test {
         ("\0", "not JSON"),
         ("null", "object"),
         ("[1]", "object"),
-        ("{}", "/args"),
-        (r#"{"args": []}"#, "/args"),
-        (r#"{"args": "true"}"#, "/args"),
+        ("{}", "/cwd"),
+        (r#"{"args": [], "cwd": "/"}"#, "/args"),
+        (r#"{"args": "true", "cwd": "/"}"#, "/args"),
         (r#"{"args": ["true"], "cwd": 5}"#, "/cwd"),
         (r#"{"args": ["true"], "cwd": "relative"}"#, "/cwd"),
-        (r#"{"args": ["true"], "user": {"uid": -1, "gid": 0}}"#, "/user/uid"),
-        (r#"{"args": ["true"], "env": ["NAME"]}"#, "/env/0"),
+        (r#"{"args": ["true"], "cwd": "/", "user": {"uid": -1, "gid": 0}}"#, "/user/uid"),
+        (r#"{"args": ["true"], "cwd": "/", "env": ["NAME"]}"#, "/env/0"),
         (
-            r#"{"args": ["true"], "rlimits": [{"type": "RLIMIT_X", "soft": 1, "hard": 1}]}"#,
+            r#"{"args": ["true"], "cwd": "/", "rlimits": [{"type": "RLIMIT_X", "soft": 1, "hard": 1}]}"#,
             "/rlimits/0",
         ),
     ] {

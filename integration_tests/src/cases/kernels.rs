@@ -172,7 +172,7 @@ fn has_its_options(container: &mut Container) -> Test {
         container.mount(json!({
             "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosymfollow", "ro"]
         }));
-        container.set("/linux/readonlyPaths", json!(["/proc/sys", "/proc/sysrq-trigger"]));
+        container.set("/linux/readonlyPaths", json!(["/proc/sys", "/proc/bus"]));
         container.set(
             "/linux/maskedPaths",
             json!(["/proc/keys", "/proc/fs", "/proc/irq", "/proc/uptime"]),
@@ -184,7 +184,7 @@ fn has_its_options(container: &mut Container) -> Test {
                 ("/mnt/inner", &["ro", "nosuid", "noatime"]),
                 ("/tmp", &["ro", "nosymfollow"]),
                 ("/proc/sys", &["ro"]),
-                ("/proc/sysrq-trigger", &["ro"]),
+                ("/proc/bus", &["ro"]),
                 ("/proc/keys", &["ro"]),
                 ("/proc/uptime", &["ro"]),
                 ("/proc/irq", &["ro"]),

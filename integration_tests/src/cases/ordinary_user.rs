@@ -388,7 +388,6 @@ fn commands_on_his_container(container: &mut Container) -> Test {
     for command in [
         &["ps", &id][..],
         &["pause", &id],
-        &["resume", &id],
         &["update", "--pids-limit", "10", &id],
         &["kill", "--all", &id, "TERM"],
     ] {
@@ -396,11 +395,10 @@ fn commands_on_his_container(container: &mut Container) -> Test {
         let says_why = output.code == 1 && output.message().contains("cgroup");
         ensure!(says_why, "{command:?}: exit code {}: {}", output.code, output.message());
     }
-    same!(as_user(container, &["state", &id])?.success()?.json()?["owner"], "user");
     let list = as_user(container, &["list", "--format", "json"])?.success()?.json()?;
     same!(list[0]["status"], "running");
     as_user(container, &["start", &id])?.fails(1, &["already running"])?;
-    as_user(container, &["kill", "--wait", "--timeout", "10", &id, "KILL"])?.success()?;
+    as_user(container, &["kill", "--all", "--wait", "--timeout", "10", &id, "KILL"])?.success()?;
     same!(as_user(container, &["state", &id])?.success()?.json()?["status"], "stopped");
     exec(container, &[], &["true"])?.fails(255, &["not running"])?;
     as_user(container, &["kill", &id, "TERM"])?.fails(1, &["not running"])

@@ -1,6 +1,6 @@
 //! The cgroup that a state names, and whether it is the container's: its path may be another's by now.
 
-use libcgroups::{Bearer, CgroupManager, Owner};
+use libcgroups::{Bearer, CgroupManager, Location, Owner};
 
 use super::{State, StateDirectory, Status};
 use crate::{Context, ErrorKind};
@@ -37,15 +37,25 @@ impl State {
     /// It is not.
     pub(crate) fn require_own_cgroup(&self) -> crate::Result<Box<dyn CgroupManager>> {
         let own = self.own_cgroup()?;
-        own.ok_or_else(|| {
-            crate::Error::new(ErrorKind::Status, "container has no cgroup of its own")
-        })
+        own.ok_or_else(no_cgroup)
+    }
+
+    /// Its processes can be found.
+    ///
+    /// # Errors
+    /// It never had a cgroup.
+    pub(crate) fn require_a_cgroup(&self) -> crate::Result<()> {
+        if self.cgroup == Location::Nobody { Err(no_cgroup()) } else { Ok(()) }
     }
 
     /// Whether it is the same container: an id may be another's by now.
     pub(crate) fn is_of(&self, other: &Self) -> bool {
         self.mark == other.mark && self.init == other.init
     }
+}
+
+fn no_cgroup() -> crate::Error {
+    crate::Error::new(ErrorKind::Status, "container has no cgroup of its own")
 }
 
 /// Whether the container that a cgroup is marked as is there, and neither stopped nor left behind by

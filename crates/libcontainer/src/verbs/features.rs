@@ -12,7 +12,7 @@ use crate::plan::{
 
 /// The oldest kernel that aril runs on. Of what it uses everywhere, `MS_NOSYMFOLLOW` and statx(2) with the number of
 /// a mount are the newest.
-const LOWEST_KERNEL: &str = "5.10";
+const LOWEST_KERNEL: &str = "5.12";
 
 /// What `features` prints: only what works, from the tables that read the config.
 #[must_use]

@@ -85,7 +85,13 @@ fn has_processes(cgroup: Option<&dyn CgroupManager>) -> Result<bool> {
     })
 }
 
+/// Without a cgroup only the first process is known, and only the end of that reaches others: those of its pid namespace.
 fn signal_all(state: &State, signal: i32) -> Result<()> {
+    if let Some(init) = state.init.map(|init| init.living()).transpose()?.flatten()
+        && state.require_a_cgroup().is_err()
+    {
+        return if signal == KILL { send(&init, KILL) } else { state.require_a_cgroup() };
+    }
     let Some(manager) = state.own_cgroup()? else { return Ok(()) };
     if signal == KILL {
         return Ok(manager.kill()?);

@@ -53,9 +53,10 @@ fn document(directory: &StateDirectory) -> Result<Option<StateDocument>> {
 /// The pids of the container's processes, in the runtime's pid namespace.
 ///
 /// # Errors
-/// No such container, or its cgroup cannot be read.
+/// No such container, or it has no cgroup, or that cannot be read.
 pub fn ps(context: &Context, id: &str) -> Result<Vec<i32>> {
     let (_, state) = state::load(context, id)?;
+    state.require_a_cgroup()?;
     let cgroup = state.own_cgroup()?;
     Ok(cgroup.map_or_else(|| Ok(Vec::new()), |cgroup| cgroup.pids())?)
 }
