@@ -347,7 +347,10 @@ class Containers:
         if section == "cgroup":
             _, controllers, path = line.split(":", 2)
             return {f"own cgroup of [{controllers}]": path}
-        if section == "paths" and "/mnt/proc/" not in line:
+        if section == "paths" and "/mnt/proc/" in line:
+            # The processes of a pid namespace that is joined.
+            return {}
+        if section == "paths":
             kind, _, value = value.partition(" ")
             return {f"path {key} {kind}": value}
         if section == "environment" and is_exec:
