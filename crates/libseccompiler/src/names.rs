@@ -19,17 +19,13 @@ impl<'a> Name<'a> {
         Self { text, hash: hash(text.as_bytes()) }
     }
 
-    pub(crate) const fn hash(self) -> u32 {
-        self.hash
-    }
-
     fn is(self, other: Name<'_>) -> bool {
         self.hash == other.hash && self.text == other.text
     }
 }
 
 /// FNV-1a, folded so that its low bits depend on all of it.
-pub(crate) const fn hash(text: &[u8]) -> u32 {
+const fn hash(text: &[u8]) -> u32 {
     let mut hash = 0x811c_9dc5_u32;
     let mut rest = text;
     while let [first, others @ ..] = rest {
@@ -39,21 +35,21 @@ pub(crate) const fn hash(text: &[u8]) -> u32 {
     hash ^ hash >> 15
 }
 
-/// A power of two, more than twice the system calls of any architecture.
-const SLOTS: usize = 1024;
+/// A power of two, more than twice the names of any table.
+pub(crate) const SLOTS: usize = 1024;
 /// A slot that is not in use.
-const VACANT: u16 = u16::MAX;
+pub(crate) const VACANT: u16 = u16::MAX;
 
-/// The system calls of one architecture.
-struct Table {
+/// A table by names: the system calls of one architecture.
+pub(crate) struct Table {
     /// Numbers, each in the first vacant slot from its name's hash on.
-    slots: [u16; SLOTS],
+    pub slots: [u16; SLOTS],
     /// The name of a number.
-    name: fn(u16) -> Option<&'static str>,
+    pub name: fn(u16) -> Option<&'static str>,
 }
 
 impl Table {
-    fn number(&self, name: Name<'_>) -> Option<u32> {
+    pub(crate) fn number(&self, name: Name<'_>) -> Option<u32> {
         let mut slot = name.hash as usize % SLOTS;
         while self.slots[slot] != VACANT {
             if (self.name)(self.slots[slot]) == Some(name.text) {
@@ -74,8 +70,8 @@ const fn plain(name: &'static str) -> &'static str {
     }
 }
 
-const fn insert(slots: &mut [u16; SLOTS], name: &str, number: u16) {
-    let mut slot = hash(name.as_bytes()) as usize % SLOTS;
+pub(crate) const fn insert(slots: &mut [u16; SLOTS], name: &[u8], number: u16) {
+    let mut slot = hash(name) as usize % SLOTS;
     while slots[slot] != VACANT {
         slot = (slot + 1) % SLOTS;
     }
@@ -91,7 +87,7 @@ macro_rules! table {
             let mut number = Sysno::first().id() as u16;
             while number <= Sysno::last().id() as u16 {
                 if let Some(call) = Sysno::new(number as usize) {
-                    insert(&mut slots, plain(call.name()), number);
+                    insert(&mut slots, plain(call.name()).as_bytes(), number);
                 }
                 number += 1;
             }

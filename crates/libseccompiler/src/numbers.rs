@@ -1,7 +1,7 @@
 //! The numbers of system calls on the architectures that the `syscalls` crate does not have, as
 //! `hack/record-syscalls` has them from the kernel's headers.
 
-use crate::names::{Name, hash};
+use crate::names::{Name, SLOTS, Table, VACANT, insert};
 
 /// A line for each name, with its number on each [`Column`], or `-`; the last line ends, too.
 static LINES: &str = include_str!("numbers.txt");
@@ -23,13 +23,8 @@ pub(crate) enum Column {
     Sh,
 }
 
-/// A power of two, more than twice the lines.
-const SLOTS: usize = 1024;
-/// A slot that is not in use.
-const VACANT: u16 = u16::MAX;
-
-/// Where each line begins, in the first vacant slot from its name's hash on.
-static SLOTS_OF_LINES: [u16; SLOTS] = {
+/// Where each line begins.
+static BEGINNINGS: Table = {
     let mut slots = [VACANT; SLOTS];
     let text = LINES.as_bytes();
     let mut line = 0;
@@ -38,32 +33,24 @@ static SLOTS_OF_LINES: [u16; SLOTS] = {
         while text[end] != b' ' {
             end += 1;
         }
-        let name = text.split_at(end).0.split_at(line).1;
-        let mut slot = hash(name) as usize % SLOTS;
-        while slots[slot] != VACANT {
-            slot = (slot + 1) % SLOTS;
-        }
-        slots[slot] = line as u16;
+        insert(&mut slots, text.split_at(end).0.split_at(line).1, line as u16);
         while text[end] != b'\n' {
             end += 1;
         }
         line = end + 1;
     }
-    slots
+    Table { slots, name: |line| fields(line.into())?.next() }
 };
+
+/// The name, and what follows it, of the line that begins there.
+fn fields(line: usize) -> Option<impl Iterator<Item = &'static str>> {
+    Some(LINES.get(line..)?.lines().next()?.split(' '))
+}
 
 /// The number of `name` there.
 pub(crate) fn number(name: Name<'_>, column: Column) -> Option<u32> {
-    let mut slot = name.hash() as usize % SLOTS;
-    while SLOTS_OF_LINES[slot] != VACANT {
-        let line = LINES.get(usize::from(SLOTS_OF_LINES[slot])..)?.lines().next()?;
-        let mut fields = line.split(' ');
-        if fields.next() == Some(name.text) {
-            return fields.nth(column as usize)?.parse().ok();
-        }
-        slot = (slot + 1) % SLOTS;
-    }
-    None
+    let line = usize::try_from(BEGINNINGS.number(name)?).ok()?;
+    fields(line)?.nth(1 + column as usize)?.parse().ok()
 }
 
 #[cfg(test)]

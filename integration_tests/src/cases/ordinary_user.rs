@@ -167,13 +167,18 @@ fn live(container: &mut Container, user: &str) -> Test {
     container.nothing_left()
 }
 
+fn run_detached(container: &Container) -> Test {
+    container.save()?;
+    let bundle = container.bundle();
+    as_user(container, &["run", "--detach", "--bundle", &bundle, &container.id])?.success()?;
+    Ok(())
+}
+
 /// A container of a pod: it joins the namespaces of another.
 fn pod(container: &mut Container) -> Test {
     map_own_id(container);
     container.script("while :; do sleep 0.01; done");
-    container.save()?;
-    let bundle = container.bundle();
-    as_user(container, &["run", "--detach", "--bundle", &bundle, &container.id])?.success()?;
+    run_detached(container)?;
     let pid = container.pid()?;
     let path = |kind: &str| format!("/proc/{pid}/ns/{kind}");
     let joined: Vec<_> = [("user", "user"), ("network", "net"), ("ipc", "ipc"), ("pid", "pid")]
@@ -185,7 +190,7 @@ fn pod(container: &mut Container) -> Test {
     container.script("id -u; [ $$ != 1 ] && kill -0 1 && echo joined");
     container.save()?;
     let id = format!("{}-2", container.id);
-    let output = as_user(container, &["run", "--bundle", &bundle, &id])?.success()?;
+    let output = as_user(container, &["run", "--bundle", &container.bundle(), &id])?.success()?;
     same!(output.words(), ["0", "joined"]);
     as_user(container, &["delete", "--force", &container.id])?.success()?;
     container.nothing_left()
@@ -295,10 +300,7 @@ fn terminal(container: &mut Container) -> Test {
 fn idle(container: &mut Container) -> Test {
     map_range(container);
     container.script("exec sleep 100");
-    container.save()?;
-    let bundle = container.bundle();
-    as_user(container, &["run", "--detach", "--bundle", &bundle, &container.id])?.success()?;
-    Ok(())
+    run_detached(container)
 }
 
 fn exec(container: &Container, flags: &[&str], program: &[&str]) -> anyhow::Result<Output> {
@@ -416,9 +418,7 @@ fn delete_by_force(container: &mut Container) -> Test {
 fn detached_run(container: &mut Container) -> Test {
     map_range(container);
     container.script("exit 3");
-    container.save()?;
-    let bundle = container.bundle();
-    as_user(container, &["run", "--detach", "--bundle", &bundle, &container.id])?.success()?;
+    run_detached(container)?;
     container.wait_for("stopped")?;
     as_user(container, &["delete", &container.id])?.success()?;
     container.nothing_left()

@@ -9,10 +9,10 @@ use crate::plan::{
     HOOK_NAMES, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, VERSIONS, capability_names,
     mount_option_names,
 };
+use crate::wording::first_kernel;
 
-/// The oldest kernel that aril runs on. Of what it uses everywhere, `MS_NOSYMFOLLOW` and statx(2) with the number of
-/// a mount are the newest.
-const LOWEST_KERNEL: &str = "5.12";
+/// The newest of the system calls that aril needs.
+const NEWEST_CALL: &str = "mount_setattr";
 
 /// What `features` prints: only what works, from the tables that read the config.
 #[must_use]
@@ -44,7 +44,7 @@ pub fn features() -> Value {
         },
         "annotations": {
             "org.aril.version": env!("CARGO_PKG_VERSION"),
-            "org.aril.kernel.lowest": LOWEST_KERNEL
+            "org.aril.kernel.lowest": first_kernel(NEWEST_CALL)
         },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]
     })
@@ -83,6 +83,14 @@ mod tests {
         let linux = document.linux().clone().unwrap();
         assert_eq!(linux.namespaces().as_ref().map(Vec::len), Some(8));
         assert_eq!(linux.capabilities().as_ref().map(Vec::len), Some(41));
+    }
+
+    #[test]
+    fn the_lowest_kernel_is_that_of_the_readme() {
+        let document = features();
+        let lowest = document["annotations"]["org.aril.kernel.lowest"].as_str().unwrap();
+        let readme = include_str!("../../../../README.md");
+        assert!(readme.contains(&format!("Kernel: Linux {lowest} or later")), "{lowest}");
     }
 
     #[test]

@@ -87,10 +87,12 @@ fn has_processes(cgroup: Option<&dyn CgroupManager>) -> Result<bool> {
 
 /// Without a cgroup only the first process is known, and only the end of that reaches others: those of its pid namespace.
 fn signal_all(state: &State, signal: i32) -> Result<()> {
-    if let Some(init) = state.init.map(|init| init.living()).transpose()?.flatten()
-        && state.require_a_cgroup().is_err()
-    {
-        return if signal == KILL { send(&init, KILL) } else { state.require_a_cgroup() };
+    if let Err(no_cgroup) = state.require_a_cgroup() {
+        return match state.init.map(|init| init.living()).transpose()?.flatten() {
+            None => Ok(()),
+            Some(init) if signal == KILL => send(&init, KILL),
+            Some(_) => Err(no_cgroup),
+        };
     }
     let Some(manager) = state.own_cgroup()? else { return Ok(()) };
     if signal == KILL {
