@@ -68,6 +68,8 @@ pub(crate) enum Command {
     State(Id),
     /// Send a signal to a container's first process.
     Kill(Kill),
+    /// Wait until a container's first process has ended, and print its exit code (aril's command).
+    Wait(Id),
     /// Remove a container.
     Delete(Delete),
     /// Create and start a container, wait for it and remove it.

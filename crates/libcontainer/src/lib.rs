@@ -30,5 +30,5 @@ pub use runtime::own_binary::protect as protect_own_binary;
 pub use spec::default_spec;
 pub use state::{StateDocument, Status};
 pub use verbs::{
-    create, delete, exec, features, kill, list, pause, ps, resume, run, start, state, update,
+    create, delete, exec, features, kill, list, pause, ps, resume, run, start, state, update, wait,
 };

@@ -17,6 +17,7 @@ pub mod memory_policy;
 pub mod mount;
 pub mod namespace;
 pub mod packet;
+pub mod pidfd;
 pub mod scheduler;
 pub mod seccomp;
 pub mod signal;

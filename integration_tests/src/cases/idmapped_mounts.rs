@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use super::{Test, cases, same};
 use crate::config;
 use crate::container::Container;
 use crate::skip::Skip;
+use crate::view::kernel;
 
 cases!("idmapped_mounts":
     as_the_user_namespace, as_a_joined_user_namespace, without_a_user_namespace, mappings_alone,
@@ -151,14 +152,6 @@ fn of_a_tmpfs(container: &mut Container) -> Test {
     let output = container.run_script("stat -c '%u %g' /mnt")?.success()?;
     same!(output.words(), ["1000", "1000"]);
     Ok(())
-}
-
-/// The first two numbers of the kernel's version.
-fn kernel() -> anyhow::Result<[u32; 2]> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
-    let mut next = || numbers.next().context("no version of Linux")?.map_err(anyhow::Error::from);
-    Ok([next()?, next()?])
 }
 
 fn with_the_value_of_crun(container: &mut Container) -> Test {

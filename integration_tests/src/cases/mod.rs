@@ -77,6 +77,7 @@ mod terminal;
 mod tmpfs;
 mod unified;
 mod update;
+mod wait;
 
 /// What a test returns.
 type Test = anyhow::Result<()>;
@@ -118,6 +119,7 @@ pub(crate) fn all() -> Vec<Case> {
         kernels::CASES,
         keyrings::CASES,
         kill::CASES,
+        wait::CASES,
         lifecycle::CASES,
         limits::CASES,
         log::CASES,

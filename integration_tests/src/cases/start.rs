@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -15,7 +15,6 @@ use super::hostile::add_hostile;
 use super::{Test, cases, same};
 use crate::command::{Output, wait, wait_until};
 use crate::container::Container;
-use crate::leftovers::MARK;
 use crate::parent;
 use crate::skip::Skip;
 use crate::threads;
@@ -70,18 +69,9 @@ fn who_says_nothing_starts_nothing(container: &mut Container) -> Test {
 fn ends(container: &Container, change: &str) -> anyhow::Result<Output> {
     container.save()?;
     let bundle = container.bundle();
-    let create = words(&container.command(&["create", "--bundle", &bundle, &container.id]));
-    let start = words(&container.command(&["start", &container.id]));
-    let mut parent = Command::new(std::env::current_exe()?);
-    parent.env(MARK, &container.id);
-    parent.args([parent::FLAG, &format!("{create} </dev/null && {change} && {start}")]);
-    container.finish_command(parent, Stdio::null())
-}
-
-/// A command as a shell reads it.
-fn words(command: &Command) -> String {
-    let all = std::iter::once(command.get_program()).chain(command.get_args());
-    all.map(|word| format!("'{}' ", word.to_string_lossy())).collect()
+    let create = parent::words(&container.command(&["create", "--bundle", &bundle, &container.id]));
+    let start = parent::words(&container.command(&["start", &container.id]));
+    parent::output(container, &format!("{create} </dev/null && {change} && {start}"))
 }
 
 /// The program has started as far as engines can tell, and its words are where they look for them.
@@ -163,6 +153,21 @@ fn killed_before_the_program_by_exec(container: &mut Container) -> Test {
 
 /// A process whose first thread has ended is shown as a zombie, and lives as long as it has another.
 fn one_thread_is_left(container: &mut Container) -> Test {
+    lose_the_first_thread(container)?;
+    same!(container.state()?["status"], "running");
+    container.verb("delete")?.fails(1, &["not stopped: running"])?;
+    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
+    container.wait_for("stopped")?;
+    container.verb("delete")?.success()?;
+    container.create()?.success()?;
+    container.verb("start")?.success()?;
+    container.wait_for_file("report/made")?;
+    container.delete_force()?;
+    container.nothing_left()
+}
+
+/// Starts it, and waits until its first thread has ended.
+pub(crate) fn lose_the_first_thread(container: &mut Container) -> Test {
     add_hostile(container)?;
     container.set("/process/args", json!(["/hostile", threads::FLAG, "/report/made"]));
     container.set(
@@ -176,15 +181,5 @@ fn one_thread_is_left(container: &mut Container) -> Test {
     container.verb("start")?.success()?;
     container.wait_for_file("report/made")?;
     let stat = format!("/proc/{}/stat", container.pid()?);
-    wait_until("the first thread ends", || Ok(fs::read_to_string(&stat)?.contains(") Z ")))?;
-    same!(container.state()?["status"], "running");
-    container.verb("delete")?.fails(1, &["not stopped: running"])?;
-    container.runtime(&["kill", &container.id, "KILL"])?.success()?;
-    container.wait_for("stopped")?;
-    container.verb("delete")?.success()?;
-    container.create()?.success()?;
-    container.verb("start")?.success()?;
-    container.wait_for_file("report/made")?;
-    container.delete_force()?;
-    container.nothing_left()
+    wait_until("the first thread ends", || Ok(fs::read_to_string(&stat)?.contains(") Z ")))
 }

@@ -49,6 +49,7 @@ pub(crate) fn run(cli: Cli, inherited: u32) -> anyhow::Result<u8> {
         }
         Command::State(one) => print_json(&libcontainer::state(context, &one.id)?)?,
         Command::Kill(kill) => kill::run(context, &kill)?,
+        Command::Wait(one) => print(&format!("{}\n", libcontainer::wait(context, &one.id)?))?,
         Command::Delete(delete) => libcontainer::delete(context, &delete.id, delete.force)?,
         Command::List(list) => list::run(context, &list)?,
         Command::Ps(ps) => ps::run(context, &ps)?,

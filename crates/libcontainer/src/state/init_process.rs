@@ -1,10 +1,11 @@
 //! A container's first process, named so that no other can be meant.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use procfs::ProcError;
+use procfs::process::Stat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,16 @@ impl InitProcess {
     /// # Errors
     /// Whether it lives cannot be told. It is not dead for that.
     pub(crate) fn living(self) -> anyhow::Result<Option<OwnedFd>> {
+        let Some(pidfd) = self.pidfd()? else { return Ok(None) };
+        let has_ended = wait::until_readable(pidfd.as_fd(), Some(Instant::now()));
+        Ok(if has_ended.context("poll a pidfd")? { None } else { Some(pidfd) })
+    }
+
+    /// Its pidfd, if it lives, or has ended and its parent has not been told.
+    ///
+    /// # Errors
+    /// Whether it is there cannot be told.
+    pub(crate) fn pidfd(self) -> anyhow::Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
         // Opened first, then checked, so that it can only be this process's.
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -48,21 +59,37 @@ impl InitProcess {
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno).with_context(|| format!("pidfd_open {pid}")),
         };
-        let is_it = match stat(self.pid) {
-            Ok(stat) => stat.starttime == self.start_time,
-            Err(error) if is_gone(&error) => false,
-            Err(error) => return Err(error).with_context(|| format!("read /proc/{pid}/stat")),
-        };
-        let has_ended =
-            || wait::until_readable(pidfd.as_fd(), Some(Instant::now())).context("poll a pidfd");
-        Ok(if is_it && !has_ended()? { Some(pidfd) } else { None })
+        Ok(self.stat()?.map(|_| pidfd))
+    }
+
+    /// How it has ended, in the format of wait(2), if the kernel tells this process: until its parent has been
+    /// told all who may trace it (proc_pid_stat(5), field 52), after that who has had its `pidfd`.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub(crate) fn wait_status(self, pidfd: BorrowedFd<'_>) -> anyhow::Result<Option<i32>> {
+        // It has no program any more; who may not trace it is not told so, and reads 0 below.
+        let program = rustix::fs::readlink(format!("/proc/{}/exe", self.pid), Vec::new());
+        let may_trace = program.err() != Some(Errno::ACCESS);
+        match self.stat()? {
+            Some(stat) => Ok(stat.exit_code.filter(|_| may_trace)),
+            None => libsyscall::pidfd::wait_status(pidfd).context("PIDFD_GET_INFO"),
+        }
+    }
+
+    /// What /proc says of it, if it is there.
+    fn stat(self) -> anyhow::Result<Option<Stat>> {
+        match stat(self.pid) {
+            Ok(stat) => Ok(Some(stat).filter(|stat| stat.starttime == self.start_time)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read /proc/{}/stat", self.pid)),
+        }
     }
 
     /// The signal that killed it before it had executed a program, if one did. Nothing of a process that was reaped
     /// already.
     pub(crate) fn killed_before_program(self) -> Option<i32> {
-        let stat = stat(self.pid).ok().filter(|stat| stat.starttime == self.start_time);
-        signal_before_program(&stat?)
+        signal_before_program(&self.stat().ok()??)
     }
 }
 
@@ -72,7 +99,7 @@ pub(crate) fn child_killed_before_program(pid: i32) -> Option<i32> {
 }
 
 /// What closes its end of a channel at execve(2), closes it at its death, too.
-fn signal_before_program(stat: &procfs::process::Stat) -> Option<i32> {
+fn signal_before_program(stat: &Stat) -> Option<i32> {
     let is_ending = stat.flags & (EXITING | FORKED_ONLY) == EXITING | FORKED_ONLY;
     let signal = stat.exit_code.map(|status| status & 0x7f).filter(|signal| *signal != 0);
     if is_ending { signal } else { None }
@@ -87,9 +114,9 @@ fn is_gone(error: &ProcError) -> bool {
     }
 }
 
-fn stat(pid: i32) -> procfs::ProcResult<procfs::process::Stat> {
+fn stat(pid: i32) -> procfs::ProcResult<Stat> {
     use procfs::FromRead as _;
-    procfs::process::Stat::from_file(format!("/proc/{pid}/stat"))
+    Stat::from_file(format!("/proc/{pid}/stat"))
 }
 
 #[cfg(test)]

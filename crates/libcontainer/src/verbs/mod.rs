@@ -10,6 +10,7 @@ mod run;
 mod start;
 mod state;
 mod update;
+mod wait;
 
 pub use create::create;
 pub use delete::delete;
@@ -21,3 +22,4 @@ pub use run::run;
 pub use start::start;
 pub use state::{list, ps, state};
 pub use update::update;
+pub use wait::wait;
