@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use libsyscall::clone::{Cloned, Flags, clone3, exit_now};
+use libsyscall::clone::{Cloned, ClonedChild, Flags, clone3, exit_now};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
@@ -63,8 +63,8 @@ fn run_one(hook: &Hook, setting: Setting<'_>) -> anyhow::Result<()> {
     let (output, printing) = std::io::pipe().context("pipe")?;
     let pidfd = match clone3(Flags::NONE, None).context("clone3")? {
         Cloned::Parent { pidfd, .. } => pidfd,
-        Cloned::Child(_) => {
-            let error = execute(hook, input.as_fd(), printing.as_fd(), setting);
+        Cloned::Child(itself) => {
+            let error = execute(&itself, hook, [input.as_fd(), printing.as_fd()], setting);
             let _ = writeln!(&printing, "{error:#}");
             exit_now(127)
         }
@@ -78,11 +78,11 @@ fn run_one(hook: &Hook, setting: Setting<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// In the child: standard streams, then the program. Returns only what failed.
+/// In the child: standard streams, which are all that is left, then the program. Returns only what failed.
 fn execute(
+    itself: &ClonedChild,
     hook: &Hook,
-    input: BorrowedFd<'_>,
-    output: BorrowedFd<'_>,
+    [input, output]: [BorrowedFd<'_>; 2],
     setting: Setting<'_>,
 ) -> anyhow::Error {
     if let Some(directory) = setting.directory {
@@ -92,7 +92,7 @@ fn execute(
     let prepared = rustix::stdio::dup2_stdin(input)
         .and_then(|()| rustix::stdio::dup2_stdout(output))
         .and_then(|()| rustix::stdio::dup2_stderr(output))
-        .and_then(|()| libsyscall::descriptors::close_on_exec_from(3))
+        .and_then(|()| itself.close_all_but(3, &[output]))
         .and_then(|()| libsyscall::signal::reset());
     if let Err(errno) = prepared {
         return anyhow::Error::new(errno).context("prepare the hook's streams");

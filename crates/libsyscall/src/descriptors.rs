@@ -16,14 +16,6 @@ pub fn open_from(first: u32) -> u32 {
     u32::try_from(open).unwrap_or(u32::MAX)
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
-///
-/// # Errors
-/// Those of close_range(2) with `CLOSE_RANGE_CLOEXEC` (Linux 5.11); on older kernels `EINVAL`.
-pub fn close_on_exec_from(first: u32) -> Result<()> {
-    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-}
-
 impl ClonedChild {
     /// Closes every descriptor from `first` but those of `keep`.
     ///
@@ -39,17 +31,17 @@ impl ClonedChild {
         let mut next = first;
         for fd in kept.into_iter().filter(|fd| *fd >= first) {
             if next < fd {
-                close_range(next, fd - 1, 0)?;
+                close_range(next, fd - 1)?;
             }
             next = fd + 1;
         }
-        close_range(next, u32::MAX, 0)
+        close_range(next, u32::MAX)
     }
 }
 
-fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
-    // SAFETY: the call takes no pointer; where it closes, a `ClonedChild` answers for the owners.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
+fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: the call takes no pointer, and the caller's `ClonedChild` answers for the owners.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
     Ok(())
 }
 
