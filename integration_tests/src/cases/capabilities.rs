@@ -57,7 +57,9 @@ fn ambient(container: &mut Container) -> Test {
 }
 
 fn ambient_ones_of_the_caller(container: &mut Container) -> Test {
-    let sets = json!({ "bounding": ["CAP_KILL"], "inheritable": ["CAP_KILL"] });
+    // What is not both permitted and inheritable is never ambient (capabilities(7)).
+    let kill = json!(["CAP_KILL"]);
+    let sets = json!({ "bounding": kill, "permitted": kill, "inheritable": kill });
     container.set("/process/capabilities", sets);
     container.script("grep -E 'Cap(Inh|Amb)' /proc/self/status");
     container.save()?;

@@ -302,10 +302,26 @@ fn device_modes(container: &mut Container) -> Test {
 /// A file that is there and is not the device must be an error.
 fn a_device_in_the_way(container: &mut Container) -> Test {
     config::without_dev(&mut container.config);
-    fs::write(container.rootfs().join("dev/mine"), "")?;
     let device = json!({ "path": "/dev/mine", "type": "c", "major": 1, "minor": 3 });
     container.set("/linux/devices", json!([device]));
-    container.create_refused(&["/dev/mine"])
+    let mode = Mode::from_raw_mode(0o666);
+    for name in ["mine", "null"] {
+        let place = container.rootfs().join("dev").join(name);
+        let others = [
+            (FileType::RegularFile, 0),
+            (FileType::CharacterDevice, makedev(1, 5)),
+            (FileType::BlockDevice, makedev(1, 3)),
+            (FileType::Fifo, 0),
+        ];
+        for (file_type, number) in others {
+            // What comes before the one in the way is made.
+            let _ = fs::remove_file(&place);
+            mknodat(CWD, &place, file_type, mode, number)?;
+            container.create_refused(&[&format!("/dev/{name}"), "another file"])?;
+        }
+        fs::remove_file(&place)?;
+    }
+    Ok(())
 }
 
 fn devices_outside_of_dev(container: &mut Container) -> Test {
