@@ -17,7 +17,7 @@ cases!("namespaces":
     each_new_one_differs, each_absent_one_is_the_hosts, pid_absent_is_the_hosts, network_is_joined,
     ipc_is_joined, uts_is_joined, pid_is_joined, cgroup_is_joined, all_are_joined,
     a_path_of_another_kind, a_path_that_is_missing, a_path_that_is_no_namespace, wrong_paths_are_named, loopback_is_up,
-    network_has_only_loopback, user_with_mappings, user_with_many_mappings, user_devices,
+    network_has_only_loopback, user_with_mappings, user_with_many_mappings, user_devices, user_devices_of_another_number,
     user_files_are_mapped, user_without_root, user_of_the_program, user_alone, user_joined, user_owns_the_rest, user_with_clocks, hostname, domainname,
     hostname_in_a_joined_namespace, pid_is_one, host_names_are_untouched, no_mount_namespace,
     own_ones_are_joined, hostname_in_its_own, domainname_in_its_own, sysctl_of_its_own_network,
@@ -212,6 +212,17 @@ fn user_devices(container: &mut Container) -> Test {
         "2",
     ];
     same!(output.lines(), expected);
+    Ok(())
+}
+
+/// Where the host's node is bound, it must be the device that is asked for.
+fn user_devices_of_another_number(container: &mut Container) -> Test {
+    config::add_user_namespace(&mut container.config);
+    for (path, file_type, minor) in [("/dev/zero", "c", 3), ("/dev/null", "b", 3)] {
+        let device = json!({ "path": path, "type": file_type, "major": 1, "minor": minor });
+        container.set("/linux/devices", json!([device]));
+        container.create_refused(&[path, "another device"])?;
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use serde_json::json;
 
 use super::cgroups::ticks;
@@ -303,13 +304,36 @@ fn last_words(container: &mut Container) -> Test {
     Ok(())
 }
 
-/// An image has a file in place of the pty master.
+/// An image has a file in place of the pty master, or that of another devpts; a mount one of the host's terminals.
 fn fake_master(container: &mut Container) -> Test {
+    let words = &["/dev/pts/ptmx is not a pty master of a devpts"];
+    let devpts = |at: &str| json!({ "destination": at, "type": "devpts", "source": "devpts" });
+    let own = Own::new(33, 77)?;
+    let slave = rustix::pty::ptsname(own.master.file(), Vec::new())?.into_string()?;
     config::remove_mounts(&mut container.config, |path| path.starts_with("/dev"));
-    fs::create_dir_all(container.rootfs().join("dev/pts"))?;
-    fs::write(container.rootfs().join("dev/pts/ptmx"), "")?;
+    container.mount(devpts("/dev/pts"));
+    container
+        .mount(json!({ "destination": "/dev/pts/ptmx", "source": slave, "options": ["bind"] }));
     let (output, _) = create(container)?;
-    container.refused(&output, &[])
+    container.refused(&output, words)?;
+
+    config::remove_mounts(&mut container.config, |path| path.starts_with("/dev"));
+    let image = container.rootfs().join("dev/pts");
+    fs::write(image.join("ptmx"), "")?;
+    let (output, _) = create(container)?;
+    container.refused(&output, words)?;
+
+    fs::remove_file(image.join("ptmx"))?;
+    mknodat(
+        CWD,
+        image.join("ptmx"),
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        makedev(5, 2),
+    )?;
+    container.mount(devpts("/dev/pts/pts"));
+    let (output, _) = create(container)?;
+    container.refused(&output, words)
 }
 
 fn console_size(container: &mut Container) -> Test {
