@@ -79,14 +79,6 @@ pub(crate) fn layout() -> anyhow::Result<Layout> {
     }
 }
 
-/// The first two numbers of the kernel's version.
-pub(crate) fn kernel() -> anyhow::Result<[u32; 2]> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
-    let mut next = || numbers.next().context("no version of Linux")?.map_err(anyhow::Error::from);
-    Ok([next()?, next()?])
-}
-
 /// The mounts below `/sys/fs/cgroup` of hierarchies. One that others lie on is in the table, too, but
 /// it is not to be seen.
 fn reachable() -> anyhow::Result<Vec<Mount>> {

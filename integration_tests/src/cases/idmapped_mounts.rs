@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use super::{Test, cases, same};
 use crate::config;
 use crate::container::Container;
-use crate::skip::Skip;
-use crate::view::kernel;
+use crate::skip::need_kernel;
 
 cases!("idmapped_mounts":
     as_the_user_namespace, as_a_joined_user_namespace, without_a_user_namespace, mappings_alone,
@@ -27,6 +26,7 @@ fn mapping(container: u32, host: u32, size: u32) -> Value {
 
 /// Binds a directory of the host, with a file of user 3 and group 4, on /mnt.
 fn bind(container: &mut Container, options: &[&str], mappings: &[(&str, Value)]) -> Test {
+    need_kernel([5, 12], "ids can be mapped (mount_setattr(2))")?;
     let file = container.victim.join("file");
     fs::write(&file, "")?;
     chown(&file, Some(3), Some(4))?;
@@ -140,10 +140,7 @@ fn recursive(container: &mut Container) -> Test {
 
 /// What user 1000 makes on it belongs to user 0 of the filesystem, and so shows as 1000.
 fn of_a_tmpfs(container: &mut Container) -> Test {
-    if kernel()? < [6, 3] {
-        let reason = "the ids of a tmpfs can be mapped since Linux 6.3 (mount_setattr(2))";
-        return Err(Skip(reason.to_owned()).into());
-    }
+    need_kernel([6, 3], "the ids of a tmpfs can be mapped (mount_setattr(2))")?;
     let ids = mapping(0, 1000, 1);
     container.mount(json!({
         "destination": "/mnt", "type": "tmpfs", "source": "tmpfs",

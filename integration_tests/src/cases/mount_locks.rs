@@ -13,6 +13,7 @@ use super::namespaces::Other;
 use super::{Test, cases, same};
 use crate::config;
 use crate::container::Container;
+use crate::skip::need_kernel;
 
 cases!("mount_locks":
     volume, volume_by_another_propagation, volume_in_a_joined_user_namespace,
@@ -111,6 +112,7 @@ fn volume_in_a_joined_mount_namespace(container: &mut Container) -> Test {
 
 /// Mapped ids change nothing of the locks.
 fn volume_that_is_mapped(container: &mut Container) -> Test {
+    need_kernel([5, 12], "ids can be mapped (mount_setattr(2))")?;
     config::add_user_namespace(&mut container.config);
     config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN"]);
     let place = container.victim.clone();

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::mounts::{Mount, mountinfo};
 use super::{Test, cases, same};
 use crate::container::Container;
+use crate::skip::need_kernel;
 
 cases!("propagation":
     of_the_root_is_not_that_of_binds, of_the_root_leaves_binds_to_be_made_read_only, of_masks_is_their_own,
@@ -52,6 +53,7 @@ fn of_the_root_leaves_binds_to_be_made_read_only(container: &mut Container) -> T
 
 /// A mount on a shared one is shared, too; but what hides one path is no peer of what hides another.
 fn of_masks_is_their_own(container: &mut Container) -> Test {
+    need_kernel([5, 12], "a mount can be changed before others see it (mount_setattr(2))")?;
     container.set("/mounts/0/options", json!(["shared"]));
     let masked = ["/proc/fs", "/proc/bus", "/proc/irq", "/proc/stat", "/proc/uptime", "/proc/keys"];
     container.set("/linux/maskedPaths", json!(masked));

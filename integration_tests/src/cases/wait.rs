@@ -14,8 +14,7 @@ use super::{Test, cases, same};
 use crate::command::{self, wait_until};
 use crate::container::Container;
 use crate::parent;
-use crate::skip::Skip;
-use crate::view::kernel;
+use crate::skip::need_kernel;
 
 cases!("wait":
     before_its_parent, without_the_right_to_trace, after_its_parent, of_a_created_container,
@@ -102,11 +101,7 @@ fn told_after_the_parent(
     container: &Container,
     end: impl FnOnce() -> Test,
 ) -> anyhow::Result<[String; 2]> {
-    if kernel()? < [6, 15] {
-        return Err(
-            Skip("Linux before 6.15 tells the exit code to the parent alone".to_owned()).into()
-        );
-    }
+    need_kernel([6, 15], "others than the parent are told after it (PIDFD_INFO_EXIT)")?;
     let process = process(container)?;
     let outputs = ["first", "second"].map(|name| container.file(name));
     let stopped = |output: &String| wait_and_stop(container, Path::new(output));

@@ -37,8 +37,7 @@ pub fn start(context: &Context, request: &request::Start) -> Result<()> {
         }
         None => None,
     };
-    // Whoever removes the socket is the one that starts: there is no second start. Who ended between the two would leave
-    // a container that nobody can start.
+    // Without its socket a container counts as started. Who ended between the two would leave one that nobody can start.
     wait::undisturbed(|| {
         if !directory.unlink(START_SOCKET)? {
             return Err(already_running());
