@@ -44,10 +44,8 @@ pub(crate) fn seal(
         change_attached(mount, Change::readonly(false), root.remounter())?;
     }
     if let Some(propagation) = plan.rootfs.propagation {
-        // Of the root's own mount alone: the others have what their options say. Earlier it would
-        // have kept pivot_root(2) from moving it.
-        let change = Change::propagation(Propagation { recursive: false, ..propagation });
-        change_attached(root, change, root.remounter())
+        // Earlier it would have kept pivot_root(2) from moving it.
+        change_attached(root, Change::propagation(propagation), root.remounter())
             .context(Property::new("/linux/rootfsPropagation", "linux.rootfsPropagation"))?;
     }
     if plan.rootfs.readonly {

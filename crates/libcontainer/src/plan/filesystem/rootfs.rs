@@ -49,8 +49,7 @@ pub(crate) fn path(given: &Given<'_>) -> PathBuf {
     given.bundle.join(path).components().collect()
 }
 
-/// The `r` forms are runc's. Either form is about all mounts of the container: a submount that
-/// kept the host's propagation would leak mounts to it.
+/// Of the root's own mount, or, by the `r` forms, which are runc's, of all that the container has in the end.
 fn propagation(linux: &Linux, found: &mut Violations) -> Option<Propagation> {
     let word = linux.rootfs_propagation().as_deref().filter(|word| !word.is_empty())?;
     let flag = match word {
@@ -65,7 +64,7 @@ fn propagation(linux: &Linux, found: &mut Violations) -> Option<Propagation> {
             return None;
         }
     };
-    Some(Propagation { flag: flag.bits().into(), recursive: true })
+    Some(Propagation { flag: flag.bits().into(), recursive: word.starts_with('r') })
 }
 
 /// `linux.rootfsPropagation` is about the root's own mount. Where nothing is to come to that, nothing
