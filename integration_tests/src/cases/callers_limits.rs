@@ -15,11 +15,15 @@ cases!("callers_limits": file_size, open_files, stack, children_are_ignored, cpu
 /// Creates a container with a limit of the shell's (`ulimit`).
 fn create_with_limit(container: &Container, limit: &str) -> anyhow::Result<Output> {
     container.save()?;
-    let create = container.command(&["create", "--bundle", &container.bundle(), &container.id]);
+    with_limit(container, limit, &["create", "--bundle", &container.bundle(), &container.id])
+}
+
+/// Any command with one.
+fn with_limit(container: &Container, limit: &str, arguments: &[&str]) -> anyhow::Result<Output> {
     let mut shell = Command::new("sh");
     let script = format!("ulimit {limit}; exec env --default-signal=XFSZ \"$@\"");
     shell.args(["-c", &script, "sh"]);
-    container.finish_command(called_by(shell, &create), Stdio::null())
+    container.finish_command(called_by(shell, &container.command(arguments)), Stdio::null())
 }
 
 /// It is made, or fails with a message, whatever the limit is.
@@ -59,7 +63,13 @@ fn file_size(container: &mut Container) -> Test {
     let output = create_with_limit(container, "-f 0")?;
     ensure!(output.code == 1, "exit code {}: {}", output.code, output.message());
     container.nothing_left()?;
-    is_made_or_fails(container, 'f', &[1, 2, 4, 8, 16])
+    is_made_or_fails(container, 'f', &[1, 2, 4, 8, 16])?;
+    let directory = container.victim.display().to_string();
+    for arguments in [&["spec", "--bundle", &directory][..], &["state", "nobody"]] {
+        let output = with_limit(container, "-f 0", arguments)?;
+        ensure!(output.code == 1, "{arguments:?}: exit code {}", output.code);
+    }
+    Ok(())
 }
 
 fn open_files(container: &mut Container) -> Test {
