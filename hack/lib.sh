@@ -130,6 +130,23 @@ release_binary() {
 	echo "$(target_directory)/release/aril"
 }
 
+# find_crun DIRECTORY : crun, which raises a limit for BPF that kernels since 5.11 do not need. Where root may not, it
+# goes on all the same, by a wrapper in DIRECTORY.
+find_crun() {
+	local crun
+	crun=$(command -v crun)
+	# CAP_SYS_RESOURCE is number 24.
+	if [ "$(ulimit -H -l)" != unlimited ] && ! ((0x$(awk '$1 == "CapEff:" { print $2 }' /proc/self/status) >> 24 & 1)); then
+		need_linker
+		mkdir -p "$1"
+		cc -shared -fPIC -O -o "$1/memlock.so" hack/comparison/memlock.c
+		printf '#!/bin/sh\nLD_PRELOAD="%s" exec "%s" "$@"\n' "$1/memlock.so" "$crun" >"$1/crun"
+		chmod +x "$1/crun"
+		crun=$1/crun
+	fi
+	echo "$crun"
+}
+
 target_directory() {
 	echo "${CARGO_TARGET_DIR:-$PWD/target}/${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}"
 }

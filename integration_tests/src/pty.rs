@@ -102,6 +102,7 @@ pub(crate) fn with_socket(
 fn accept_master(listener: &UnixListener) -> anyhow::Result<Master> {
     ensure!(is_readable(listener)?, "nobody connects");
     let (stream, _) = listener.accept()?;
+    ensure!(is_readable(&stream)?, "never: a message");
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut name = [0; 4096];

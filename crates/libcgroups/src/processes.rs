@@ -71,6 +71,8 @@ mod tests {
         let lists = RefCell::new(vec![vec![pid], vec![pid], vec![], vec![0, pid, i32::MAX]]);
         let list = || Ok(lists.borrow_mut().pop().unwrap());
         signal_each(KILL, list).unwrap();
+        // It would need a moment to die.
+        std::thread::sleep(std::time::Duration::from_millis(100));
         assert!(child.try_wait().unwrap().is_none(), "signalled");
         signal_each(KILL, list).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(KILL));

@@ -52,3 +52,28 @@ fn open(path: &Path) -> anyhow::Result<(File, u64)> {
     ensure!(metadata.is_file(), "it is not a regular file: give a file of JSON");
     Ok((file, metadata.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGEST, read_all};
+
+    /// What would give twice as much as is taken, and then fails.
+    struct TooLarge(u64);
+
+    impl std::io::Read for TooLarge {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0 += buffer.len() as u64;
+            if self.0 > 2 * LARGEST {
+                Err(std::io::ErrorKind::Other.into())
+            } else {
+                Ok(buffer.len())
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_taken() {
+        let error = read_all(TooLarge(0), 0).unwrap_err();
+        assert!(error.to_string().contains("has more than"), "{error}");
+    }
+}

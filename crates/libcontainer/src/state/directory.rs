@@ -33,18 +33,10 @@ pub(crate) struct StateDirectory {
     fd: OwnedFd,
 }
 
-/// A container's directory with its lock held (flock(2)): only who has it changes the container.
-///
-/// Dropping it unlocks for init too, which has a copy of the descriptor until it closes what is the
-/// host's.
+/// A container's directory with its lock held (flock(2)): only who has it changes the container. Init has a copy of the
+/// descriptor until it closes what is the host's, before it is ready.
 #[derive(Debug)]
 pub(crate) struct LockedDirectory(StateDirectory);
-
-impl Drop for LockedDirectory {
-    fn drop(&mut self) {
-        let _ = flock(&self.0.fd, FlockOperation::Unlock);
-    }
-}
 
 impl std::ops::Deref for LockedDirectory {
     type Target = StateDirectory;
