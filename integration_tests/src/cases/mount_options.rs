@@ -15,7 +15,7 @@ cases!("mount_options":
     every_option_on_a_tmpfs, every_recursive_option_on_a_tmpfs, recursive_attributes,
     recursive_attributes_cleared, mandatory_locks_are_known, remount, remount_of_a_filesystem,
     remount_keeps_the_rest, remount_of_what_is_no_mount, remount_with_a_wrong_option, remount_by_a_link, source_link_is_followed,
-    source_link_itself, destination_link_itself, link_is_copied, link_that_is_there_already,
+    source_link_itself, destination_link_itself, link_is_copied, link_that_is_covered, link_that_is_there_already,
     another_link_is_there, what_is_no_link_is_bound, links_of_new_filesystems,
     a_copied_directory_is_as_asked_for,
 );
@@ -272,6 +272,18 @@ fn link_is_copied(container: &mut Container) -> Test {
     let target = copied(container, "/mnt/deep/x")?;
     same!(container.run_script("readlink /mnt/deep/x")?.success()?.lines(), [target]);
     ensure!(!mountinfo(container)?.contains("/mnt/deep"), "it is mounted");
+    Ok(())
+}
+
+/// What is made in that directory later is made in what is mounted over it.
+fn link_that_is_covered(container: &mut Container) -> Test {
+    copied(container, "/dev/x")?;
+    if let Some(mounts) = container.config["mounts"].as_array_mut() {
+        mounts.rotate_right(1);
+    }
+    let output =
+        container.run_script("test ! -L /dev/x && echo x > /dev/null && ls -d /dev/null")?;
+    same!(output.success()?.lines(), ["/dev/null"]);
     Ok(())
 }
 
