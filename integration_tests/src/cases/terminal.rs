@@ -11,14 +11,14 @@ use serde_json::json;
 
 use super::cgroups::ticks;
 use super::{Test, cases, same};
-use crate::command::Output;
+use crate::command::{Output, wait};
 use crate::config;
 use crate::container::Container;
 use crate::pty::{Master, Own, with_socket};
 
 cases!("terminal":
     console_socket, console_socket_of_run, exec_console_socket, foreground, foreground_exec,
-    foreground_resizes, ends_of_lines_are_the_programs, a_signal_while_nobody_reads, in_the_background, nobody_has_it_open, needs_a_socket, socket_without_terminal, socket_that_is_missing,
+    foreground_resizes, ends_of_lines_are_the_programs, a_signal_while_nobody_reads, in_the_background, nobody_has_it_open, its_input_has_ended, needs_a_socket, socket_without_terminal, socket_that_is_missing,
     socket_that_is_a_file, socket_that_hangs_up, sockets_of_exec, last_words, fake_master, console_size, console_size_without_terminal, console_device,
     no_console_without_terminal, owned_by_the_user, of_a_read_only_devpts, job_control, cve_2026_88264_linked_console,
     cve_2025_52565_console_on_proc,
@@ -177,7 +177,7 @@ fn in_the_background(container: &mut Container) -> Test {
     if talked.is_err() {
         let _ = child.kill();
     }
-    let code = crate::command::wait(&mut child);
+    let code = wait(&mut child);
     talked?;
     same!(code?, 0);
     Ok(())
@@ -196,6 +196,22 @@ fn nobody_has_it_open(container: &mut Container) -> Test {
         own.master.read_until("again").map(drop)
     })?;
     same!(code, 0);
+    Ok(())
+}
+
+/// Nor does an input that has ended.
+fn its_input_has_ended(container: &mut Container) -> Test {
+    container.set("/process/terminal", json!(true));
+    container.script("sleep 1");
+    container.save()?;
+    let mut run = container.command(&["run", "--bundle", &container.bundle(), &container.id]);
+    run.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut runtime = run.spawn()?;
+    drop(runtime.stdin.take());
+    std::thread::sleep(Duration::from_millis(900));
+    let used = ticks(runtime.id().into())?;
+    same!(wait(&mut runtime)?, 0);
+    ensure!(used < 20, "{used} hundredths of a second of a CPU used");
     Ok(())
 }
 
