@@ -11,12 +11,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 
 use super::{Test, cases};
+use crate::command::wait_until;
 use crate::container::Container;
 
 cases!("renames":
     cve_2021_30465_destination, cve_2024_45310_parent_of_a_destination,
     cve_2024_45310_link_to_a_destination,
-    cve_2023_27561_link_in_place_of_proc, cve_2025_31133_proc_is_elsewhere, root_is_a_link,
+    cve_2023_27561_link_in_place_of_proc, cve_2025_31133_proc_is_elsewhere, proc_is_moved_for_good, root_is_a_link,
     source_in_the_root,
 );
 
@@ -129,6 +130,26 @@ fn cve_2025_31133_proc_is_elsewhere(container: &mut Container) -> Test {
     let (proc, other) = (container.rootfs().join("proc"), container.rootfs().join("other"));
     fs::create_dir_all(&other)?;
     while_doing(container, || exchange_and_back(&proc, &other), hidden)
+}
+
+/// What is no longer where the config has it is not taken for it.
+fn proc_is_moved_for_good(container: &mut Container) -> Test {
+    let (made, moved) = (container.file("made"), container.file("moved"));
+    let script = format!("touch {made}; while ! test -e {moved}; do sleep 0.01; done");
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+    container.set("/hooks/createContainer", json!([hook]));
+    let (proc, other) = (container.rootfs().join("proc"), container.rootfs().join("other"));
+    fs::create_dir_all(&other)?;
+    std::thread::scope(|scope| {
+        let move_it = scope.spawn(|| -> Test {
+            wait_until("everything is mounted", || Ok(fs::exists(&made)?))?;
+            renameat_with(CWD, &proc, CWD, &other, RenameFlags::EXCHANGE)?;
+            Ok(fs::write(&moved, "")?)
+        });
+        let output = container.create_with(&[])?;
+        move_it.join().map_err(|_| anyhow::anyhow!("panics"))??;
+        container.refused(&output, &["/proc", "is elsewhere now"])
+    })
 }
 
 /// A link that comes in the place of the root filesystem is not followed.
