@@ -95,6 +95,8 @@ class Bundle:
     def _change(self, change):
         path = self.rootfs / change["path"].lstrip("/")
         kind = change["change"]
+        if not path.parent.is_dir():
+            return  # A change before has removed it.
         if kind == "mode":
             path.chmod(change["mode"])
         elif kind == "remove" and path.is_dir() and not any(path.iterdir()):
