@@ -24,26 +24,3 @@ pub fn wait_status(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
         Err(errno) => Err(errno),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd as _;
-    use std::process::Command;
-
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
-    use super::wait_status;
-
-    #[test]
-    fn of_a_child() {
-        let mut child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
-        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
-        assert_eq!(wait_status(pidfd.as_fd()), Ok(None));
-        child.wait().unwrap();
-        let release = rustix::system::uname().release().to_str().unwrap().to_owned();
-        let numbers: Vec<u32> =
-            release.split(['.', '-']).take(2).map_while(|one| one.parse().ok()).collect();
-        let expected = (numbers >= vec![6, 15]).then_some(7 << 8);
-        assert_eq!(wait_status(pidfd.as_fd()), Ok(expected), "{release}");
-    }
-}
