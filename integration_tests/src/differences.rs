@@ -61,6 +61,11 @@ impl Differences {
         Ok(Self(list))
     }
 
+    /// Whether a list was given: there is none of aril.
+    pub(crate) const fn are_those_of_another_runtime(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// What a listed test is expected to do.
     pub(crate) fn expected(&self, test: &str) -> Option<Expected<'_>> {
         let one = self.0.iter().find(|one| one.test == test)?;

@@ -96,7 +96,11 @@ pub(crate) fn run(
             let start = Instant::now();
             let expected = differences.expected(case.name);
             expect_a_hang(expected.is_some_and(|listed| listed.is_a_hang()));
-            let verdict = judge(run_one(runtime, *case), expected);
+            let mut verdict = judge(run_one(runtime, *case), expected);
+            // What another runtime does once in a while is no difference of it.
+            if differences.are_those_of_another_runtime() && matches!(verdict, Verdict::Failed(_)) {
+                verdict = second(verdict, judge(run_one(runtime, *case), expected));
+            }
             print(&format!("{} ({:.2} s)", case.name, start.elapsed().as_secs_f64()), &verdict);
             if limits.fail_fast && matches!(verdict, Verdict::Failed(_)) {
                 next.store(cases.len(), Ordering::Relaxed);
@@ -152,6 +156,17 @@ fn judge(ending: Ending, expected: Option<Expected<'_>>) -> Verdict {
         }
         (Ending::Failed(error), None) => Verdict::Failed(error),
         (Ending::Skipped(reason), _) => Verdict::Skipped(reason),
+    }
+}
+
+/// What becomes of a test that was run again: what was seen first is told.
+fn second(first: Verdict, second: Verdict) -> Verdict {
+    match (first, second) {
+        (Verdict::Failed(first), Verdict::Passed(note)) => {
+            let first = first.lines().next().unwrap_or_default().to_owned();
+            Verdict::Passed(format!("{note} (the second time; the first: {first})"))
+        }
+        (_, second) => second,
     }
 }
 
