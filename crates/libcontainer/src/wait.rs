@@ -58,6 +58,11 @@ pub(crate) fn until_one_is_readable<const N: usize>(
     }
 }
 
+/// The exit code of who has ended with `code`, or by `signal`, as a shell has it.
+pub(crate) fn exit_code(code: Option<i32>, signal: Option<i32>) -> u8 {
+    code.map_or_else(|| 128 + signal.unwrap_or(0) as u8, |code| code as u8)
+}
+
 /// Does `work`, which no signal interrupts that can be blocked: it comes afterwards.
 ///
 /// # Errors

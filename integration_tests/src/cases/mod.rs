@@ -119,7 +119,6 @@ pub(crate) fn all() -> Vec<Case> {
         kernels::CASES,
         keyrings::CASES,
         kill::CASES,
-        wait::CASES,
         lifecycle::CASES,
         limits::CASES,
         log::CASES,
@@ -160,6 +159,7 @@ pub(crate) fn all() -> Vec<Case> {
         tmpfs::CASES,
         unified::CASES,
         update::CASES,
+        wait::CASES,
     ]
     .concat()
 }

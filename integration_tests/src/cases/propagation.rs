@@ -8,11 +8,12 @@ use serde_json::json;
 
 use super::mounts::{Mount, mountinfo};
 use super::{Test, cases, same};
+use crate::config;
 use crate::container::Container;
 use crate::skip::need_kernel;
 
 cases!("propagation":
-    of_the_root_is_not_that_of_binds, of_the_root_and_all_below, of_the_root_leaves_binds_to_be_made_read_only, of_masks_is_their_own,
+    of_the_root_is_not_that_of_binds, of_the_root_and_all_below, of_a_mount_is_not_that_of_the_root, of_the_root_leaves_binds_to_be_made_read_only, of_masks_is_their_own,
     of_a_cgroup_mount,
 );
 
@@ -38,7 +39,7 @@ fn of_the_root_is_not_that_of_binds(container: &mut Container) -> Test {
     Ok(())
 }
 
-/// With an `r` in front it is that of all mounts, whatever they are.
+/// With an `r` in front it is that of all mounts whose options name none.
 fn of_the_root_and_all_below(container: &mut Container) -> Test {
     bind(container, "ro")?;
     container.mount(json!({ "destination": "/mnt/below", "type": "tmpfs", "source": "tmpfs" }));
@@ -52,6 +53,38 @@ fn of_the_root_and_all_below(container: &mut Container) -> Test {
             let fields = Mount::find(&text, path)?.propagation.join(" ");
             let is_shown = fields.starts_with(shown) && fields.is_empty() == shown.is_empty();
             ensure!(is_shown, "{value}: {path}: {text}");
+        }
+    }
+    Ok(())
+}
+
+/// What its options say of a mount comes after what is said of all: binds, new filesystems, remounts and cgroups.
+fn of_a_mount_is_not_that_of_the_root(container: &mut Container) -> Test {
+    bind(container, "ro")?;
+    let new = |at: &str, kind: &str| json!({ "destination": at, "type": kind, "source": kind });
+    config::remove_mounts(&mut container.config, |path| path == "/sys/fs/cgroup");
+    for mount in [new("/tmp", "tmpfs"), new("/sys/fs/cgroup", "cgroup"), new("/var", "tmpfs")] {
+        container.mount(mount);
+    }
+    container.mount(json!({ "destination": "/var" }));
+    let last = container.config["mounts"].as_array().map_or(0, Vec::len) - 1;
+    for root in ["rshared", "rslave", "rprivate", "runbindable"] {
+        container.set("/linux/rootfsPropagation", json!(root));
+        // What is unbindable stays so as a slave of nobody (mount_namespaces(7), "Propagation type transitions").
+        let slave = if root == "runbindable" { "unbindable" } else { "" };
+        for (option, shown) in
+            [("shared", "shared:"), ("slave", slave), ("private", ""), ("unbindable", "unbindable")]
+        {
+            for (at, others) in [(4, &["rbind"][..]), (3, &[]), (2, &[]), (0, &["remount"])] {
+                let options = [others, &[option]].concat();
+                container.set(&format!("/mounts/{}/options", last - at), json!(options));
+            }
+            let text = mountinfo(container).with_context(|| format!("{root}, {option}"))?;
+            for path in ["/mnt", "/tmp", "/sys/fs/cgroup", "/var"] {
+                let fields = Mount::find(&text, path)?.propagation.join(" ");
+                let is_shown = fields.starts_with(shown) && fields.is_empty() == shown.is_empty();
+                ensure!(is_shown, "{root}, {option}: {path}: {text}");
+            }
         }
     }
     Ok(())

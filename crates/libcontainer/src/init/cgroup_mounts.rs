@@ -25,7 +25,8 @@ pub(super) fn mount_cgroups(
         let mut tree = unified(plan, mount, bind.as_ref())?;
         set_recursive_and_propagation(&mut tree, mount, root.remounter())?;
         let called = |_: &_| "attach cgroup2: move_mount".to_owned();
-        return tree.attach(&place, root.remounter(), called);
+        tree.attach(&place, root.remounter(), called)?;
+        return mounted.keep_propagation(plan, mount, &tree);
     }
     let place = root.ensure(&mount.destination, Target::Directory)?;
     let mode = Parameter::new(c"mode", c"755");
@@ -39,6 +40,7 @@ pub(super) fn mount_cgroups(
         mount_hierarchy(scene, mount, tree)?;
     }
     set_recursive_and_propagation(&mut tmpfs, mount, root.remounter())?;
+    mounted.keep_propagation(plan, mount, &tmpfs)?;
     if mount.attributes.set & attribute::RDONLY != 0 {
         mounted.readonly_later.push(tmpfs.into_file());
     }

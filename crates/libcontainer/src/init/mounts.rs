@@ -20,7 +20,7 @@ use crate::mount::{
     Change, Remounter, Tree, configure, explained, file_type, make_filesystem, map_ids,
     open_filesystem,
 };
-use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan};
+use crate::plan::{Attributes, Mount, MountKind, Parameter, Plan, Propagation};
 
 /// sysfs (linux/magic.h).
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
@@ -46,8 +46,27 @@ const REPLACEABLE_IN_PROC: [&str; 11] = [
 pub(super) struct Mounted {
     /// Those that become read-only at the end: until then init makes files in them.
     pub readonly_later: Vec<OwnedFd>,
+    /// Those whose options say what the propagation of the root, which may be that of all mounts, must not change.
+    pub propagation_later: Vec<(OwnedFd, Propagation)>,
     /// The views of the kernel, which the container's paths are hidden in.
     pub kernel_views: KernelViews,
+}
+
+impl Mounted {
+    /// Notes the propagation of `mount`, which is attached as `tree`, if that of the root would take its place.
+    pub(super) fn keep_propagation(
+        &mut self,
+        plan: &Plan,
+        mount: &Mount,
+        tree: &Tree,
+    ) -> anyhow::Result<()> {
+        if plan.rootfs.propagation.is_some_and(|root| root.recursive) {
+            for propagation in &mount.propagation {
+                self.propagation_later.push((tree.clone_file()?, *propagation));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What mounts are made for.
@@ -92,7 +111,10 @@ fn mount_one(
     let root = scene.root;
     let Built { mut tree, place, kernel_view } = match (&mount.kind, source) {
         (MountKind::Cgroup, _) => return mount_cgroups(scene, mount, mounted),
-        (MountKind::Remount { parameters }, _) => return remount(root, mount, parameters),
+        (MountKind::Remount { parameters }, _) => {
+            let tree = remount(root, mount, parameters)?;
+            return mounted.keep_propagation(scene.plan, mount, &tree);
+        }
         (MountKind::Bind { .. }, source) => {
             let source = match source {
                 Some(source) => source,
@@ -107,6 +129,7 @@ fn mount_one(
     };
     check_proc(mount, &place, &tree, &mounted.kernel_views)?;
     tree.attach(&place, root.remounter(), |tree| attach_context(tree, &place))?;
+    mounted.keep_propagation(scene.plan, mount, &tree)?;
     mounted.kernel_views.cover(&mount.destination);
     if kernel_view {
         mounted.kernel_views.add(&mount.destination, tree.into_file());
@@ -190,7 +213,7 @@ fn copy_link(root: &Root, mount: &Mount, link: &CStr) -> anyhow::Result<()> {
 
 /// Changes the mount that is at the destination. What the options do not name stays. A link there
 /// would let the image choose which filesystem changes, up to one of the host.
-fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> anyhow::Result<()> {
+fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> anyhow::Result<Tree> {
     let place = root.find_without_links(&mount.destination).map_err(unresolved);
     let place = place.context("remount: open in the root filesystem: openat2")?;
     if !parameters.is_empty() {
@@ -201,7 +224,8 @@ fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> anyhow::Resu
     }
     let mut mounted = Tree::attached(place);
     set_all_attributes(&mut mounted, mount, root.remounter())
-        .context("remount (EINVAL: nothing is mounted there)")
+        .context("remount (EINVAL: nothing is mounted there)")?;
+    Ok(mounted)
 }
 
 /// The words for a failed attachment: a file on a directory is the mistake people make.

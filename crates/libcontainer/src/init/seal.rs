@@ -48,6 +48,9 @@ pub(crate) fn seal(
         change_attached(root, Change::propagation(propagation), root.remounter())
             .context(Property::new("/linux/rootfsPropagation", "linux.rootfsPropagation"))?;
     }
+    for (mount, propagation) in mounted.propagation_later {
+        change_attached(mount, Change::propagation(propagation), root.remounter())?;
+    }
     if plan.rootfs.readonly {
         change_attached(root, Change::readonly(false), root.remounter())
             .context(Property::new("/root/readonly", "read-only root"))?;

@@ -11,7 +11,7 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use super::relay::Relay;
 use crate::notify_socket::Readiness;
-use crate::wait::Signals;
+use crate::wait::{self, Signals};
 
 /// Signals that are not passed on: they are about the runtime's own terminal and children.
 const CHILD: i32 = Signal::SIGCHLD as i32;
@@ -172,8 +172,5 @@ fn exit_code(child: &Child) -> anyhow::Result<u8> {
         .context("wait for the program: waitid")?;
     let code = status.as_ref().and_then(WaitIdStatus::exit_status);
     let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
-    Ok(match (code, signal) {
-        (Some(code), _) => code as u8,
-        (None, signal) => 128 + signal.unwrap_or(0) as u8,
-    })
+    Ok(wait::exit_code(code, signal))
 }

@@ -10,7 +10,8 @@ use crate::plan::{
     mount_option_names,
 };
 
-/// The oldest kernel on which the container tests pass. What it lacks for a part of a config is an error.
+/// The oldest kernel that the container tests are run on (`hack/vm run --kernel`). What it lacks for a part of a
+/// config is an error.
 const LOWEST_KERNEL: &str = "5.10";
 
 /// What `features` prints: only what works, from the tables that read the config.

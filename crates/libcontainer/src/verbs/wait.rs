@@ -1,11 +1,13 @@
 //! `wait`.
 
 use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 
 use anyhow::Context as _;
 
 use crate::request::Context;
-use crate::wait::until_readable;
+use crate::wait::{exit_code, until_readable};
 use crate::{Error, ErrorKind, Result, state};
 
 /// Waits until the container's first process has ended: its exit code, or 128 and the signal that ended it.
@@ -26,13 +28,6 @@ pub fn wait(context: &Context, id: &str) -> Result<u8> {
                     and Linux 6.15 if the parent is faster";
         Error::new(ErrorKind::System, text)
     })?;
-    Ok(exit_code(status))
-}
-
-/// As a shell has it.
-fn exit_code(wait_status: i32) -> u8 {
-    match wait_status & 0x7f {
-        0 => (wait_status >> 8) as u8,
-        signal => 128 + signal as u8,
-    }
+    let status = ExitStatus::from_raw(status);
+    Ok(exit_code(status.code(), status.signal()))
 }

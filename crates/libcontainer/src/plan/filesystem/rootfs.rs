@@ -49,7 +49,7 @@ pub(crate) fn path(given: &Given<'_>) -> PathBuf {
     given.bundle.join(path).components().collect()
 }
 
-/// Of the root's own mount, or, by the `r` forms, which are runc's, of all that the container has in the end.
+/// Of the root's own mount, or, by the `r` forms, which are runc's, of all whose options do not name one.
 fn propagation(linux: &Linux, found: &mut Violations) -> Option<Propagation> {
     let word = linux.rootfs_propagation().as_deref().filter(|word| !word.is_empty())?;
     let flag = match word {
