@@ -32,6 +32,7 @@ mod runtime;
 mod skip;
 mod storm;
 mod suite;
+mod systemd;
 mod threads;
 mod view;
 
@@ -47,6 +48,7 @@ use isolation::Role;
 use runtime::Runtime;
 use skip::Skip;
 use suite::{Case, Totals};
+use systemd::KeptControllers;
 
 fn main() -> ExitCode {
     let own: Vec<String> = std::env::args().skip(1).collect();
@@ -98,6 +100,7 @@ fn run(role: Role, arguments: &Arguments) -> anyhow::Result<Totals> {
         Role::Watcher => isolation::watch(!arguments.no_pid_namespace)?,
         Role::Leader => isolation::lead(arguments.view).or_else(|error| skip_all(error, &cases))?,
         Role::Suite => {
+            let _kept = KeptControllers::new(&runtime.token)?;
             arguments.without_call.iter().try_for_each(|call| call.install())?;
             suite::run(&runtime, &cases, &differences, arguments.limits())
         }

@@ -18,6 +18,7 @@ use crate::config;
 use crate::container::Container;
 use crate::leftovers::cgroups;
 use crate::skip::Skip;
+use crate::systemd::busctl;
 use crate::view::{Layout, layout};
 
 /// Who manages the cgroup of the row's container.
@@ -68,7 +69,6 @@ impl Manager {
     /// Shows the row with a container of this manager; after it nothing is left.
     fn show(self, container: &mut Container, row: fn(&mut Container) -> Test) -> Test {
         self.take(container)?;
-        let _kept = Kept::new(container)?;
         row(container)?;
         container.delete_force()?;
         let left = cgroups(&container.id);
@@ -85,40 +85,6 @@ impl Manager {
             Self::Systemd => systemd::need_systemd(container),
         }
     }
-}
-
-/// A slice that wants all controllers: where nobody does, systemd takes them from what is made by files beside its units.
-struct Kept(Option<String>);
-
-impl Kept {
-    fn new(container: &Container) -> anyhow::Result<Self> {
-        if !container.flags.is_empty() || !Path::new("/run/systemd/system").is_dir() {
-            return Ok(Self(None));
-        }
-        // A dash would name a slice around it.
-        let name = format!("{}.slice", container.id.replace('-', "_"));
-        let call = format!(
-            "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit \
-             ssa(sv)a(sa(sv)) {name} fail 3 CPUWeight t 100 IOWeight t 100 AllowedCPUs ay 1 1 0"
-        );
-        busctl(&call)?;
-        Ok(Self(Some(name)))
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = self.0.as_ref().map(|name| systemd::systemctl(&["stop", name]));
-    }
-}
-
-/// A call on the machine's bus, and what it gives.
-fn busctl(call: &str) -> anyhow::Result<String> {
-    let words = call.split_whitespace();
-    let output = Command::new("busctl").arg("call").args(words).stdin(Stdio::null()).output()?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "busctl call {call}: {stderr}");
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn skip(need: &str) -> Test {

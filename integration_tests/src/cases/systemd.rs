@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -14,6 +14,7 @@ use super::{Test, cases, same};
 use crate::command::wait_until;
 use crate::container::Container;
 use crate::skip::Skip;
+use crate::systemd::{is_booted, systemctl};
 use crate::view::CGROUPS;
 
 cases!("systemd":
@@ -31,8 +32,7 @@ const BOUND: Duration = Duration::from_secs(18);
 
 /// Skips the test where there is no systemd, or not cgroup v2 alone.
 pub(super) fn need_systemd(container: &mut Container) -> Test {
-    // sd_booted(3).
-    if !Path::new("/run/systemd/system").is_dir() {
+    if !is_booted() {
         return Err(Skip("no systemd here".to_owned()).into());
     }
     if !Path::new(CGROUPS).join("cgroup.controllers").exists() {
@@ -56,18 +56,6 @@ pub(super) fn read(container: &Container, file: &str) -> anyhow::Result<String> 
     let path = directory(container).join(file);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(text.trim().to_owned())
-}
-
-/// Over the bus, as systemd's own socket does not know a process of another pid namespace.
-pub(super) fn systemctl(args: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new("systemctl")
-        .env("SYSTEMCTL_FORCE_BUS", "1")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "systemctl {args:?}: {stderr}");
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A property of the container's unit.

@@ -16,6 +16,7 @@ use crate::command::{Output, called_by, wait_until};
 use crate::container::Container;
 use crate::leftovers::remove_cgroup;
 use crate::skip::Skip;
+use crate::systemd::ask;
 use crate::view::CGROUPS;
 
 cases!("systemd_user":
@@ -98,11 +99,7 @@ fn systemctl(args: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new("setpriv");
     command.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"]);
     command.args(["systemctl", "--user"]).args(args);
-    command.env("XDG_RUNTIME_DIR", DIRECTORY).env("SYSTEMCTL_FORCE_BUS", "1");
-    let output = command.stdin(Stdio::null()).output()?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "systemctl --user {args:?}: {stderr}");
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    ask(command.env("XDG_RUNTIME_DIR", DIRECTORY).env("SYSTEMCTL_FORCE_BUS", "1"))
 }
 
 fn property(container: &Container, name: &str) -> anyhow::Result<String> {

@@ -10,6 +10,7 @@ use super::cgroups::{need, read};
 use super::{Test, cases, same, systemd};
 use crate::command::{Output, called_by};
 use crate::container::Container;
+use crate::systemd::systemctl;
 
 cases!("update":
     by_flags, by_a_file, by_standard_input, sizes_with_units, memory_and_swap, no_limit_of_memory,
@@ -330,8 +331,8 @@ fn with_systemd(container: &mut Container) -> Test {
     container.start_idle()?;
     let flags = ["update", "--pids-limit", "33", "--memory", "128m", &container.id];
     container.runtime(&flags)?.success()?;
-    systemd::systemctl(&["daemon-reload"])?;
-    systemd::systemctl(&["set-property", "--runtime", &systemd::unit(container), "CPUWeight=77"])?;
+    systemctl(&["daemon-reload"])?;
+    systemctl(&["set-property", "--runtime", &systemd::unit(container), "CPUWeight=77"])?;
     same!(
         (
             systemd::read(container, "pids.max")?.as_str(),
