@@ -221,7 +221,9 @@ pub(crate) fn adopt_source(
     ids: Option<&OwnedFd>,
 ) -> anyhow::Result<Tree> {
     let mut tree = Tree::detached(tree);
-    tree.change(Change::propagation(plan.rootfs.binds), None)?;
+    if let Some(propagation) = plan.rootfs.propagation_of_bind(mount) {
+        tree.change(Change::propagation(propagation), None)?;
+    }
     if let Some((namespace, ids)) = ids.zip(mount.ids.as_ref()) {
         map_ids(&tree, namespace, ids.recursive)?;
     }

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs;
 
 use anyhow::{Context as _, ensure};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use serde_json::json;
 
-use super::mounts::{Mount, mountinfo};
+use super::mounts::{Mount, mountinfo, with_host_mounts};
 use super::{Test, cases, same};
 use crate::config;
 use crate::container::Container;
@@ -14,7 +15,7 @@ use crate::skip::need_kernel;
 
 cases!("propagation":
     of_the_root_is_not_that_of_binds, of_the_root_and_all_below, of_a_mount_is_not_that_of_the_root, of_the_root_leaves_binds_to_be_made_read_only, of_masks_is_their_own,
-    of_a_cgroup_mount,
+    of_a_cgroup_mount, to_the_host_takes_shared_twice,
 );
 
 /// A directory of the host on /mnt, with this option.
@@ -130,5 +131,39 @@ fn of_a_cgroup_mount(container: &mut Container) -> Test {
     let text = mountinfo(container)?;
     let mount = Mount::find(&text, "/sys/fs/cgroup")?;
     ensure!(mount.propagation.join(" ").starts_with("shared:") && mount.has("ro"), "{text}");
+    Ok(())
+}
+
+/// Whether a mount that the container makes below what it has bound, with this option, comes to the host.
+fn comes_to_the_host(container: &mut Container, root: &str, option: &str) -> anyhow::Result<bool> {
+    with_host_mounts(container, MountFlags::empty(), |container, top| {
+        mount_change(top, MountPropagationFlags::SHARED)?;
+        let source = container.file("source");
+        container
+            .mount(json!({ "destination": "/mnt", "source": source, "options": ["bind", option] }));
+        container.set("/linux/rootfsPropagation", json!(root));
+        let script = "mkdir /mnt/later && mount -t tmpfs later /mnt/later && touch /mnt/later/made";
+        container.run_script(script)?.success()?;
+        container.config["mounts"].as_array_mut().and_then(Vec::pop);
+        let later = top.join("later");
+        let has_come = later.join("made").exists();
+        if has_come {
+            unmount(&later, UnmountFlags::DETACH)?;
+        }
+        Ok(has_come)
+    })
+}
+
+/// As Kubernetes' `Bidirectional` and Docker's `:rshared` need it; and by nothing less.
+fn to_the_host_takes_shared_twice(container: &mut Container) -> Test {
+    config::allow_capabilities(&mut container.config, &["CAP_SYS_ADMIN"]);
+    for root in ["shared", "rshared", "", "slave", "rslave", "private", "rprivate", "unbindable"] {
+        for option in ["shared", "rshared", "slave", "rslave", "private", "rw"] {
+            let both = root.ends_with("shared") && option.ends_with("shared");
+            let has_come = comes_to_the_host(container, root, option)
+                .with_context(|| format!("{root:?}, {option}"))?;
+            ensure!(has_come == both, "{root:?}, {option}: comes to the host: {has_come}");
+        }
+    }
     Ok(())
 }

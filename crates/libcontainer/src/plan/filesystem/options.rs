@@ -140,7 +140,7 @@ const TABLE: [(&str, Effect); 66] = [
 const UNBINDABLE: u64 = 1 << 17;
 pub(crate) const PRIVATE: u64 = 1 << 18;
 pub(crate) const SLAVE: u64 = 1 << 19;
-const SHARED: u64 = 1 << 20;
+pub(crate) const SHARED: u64 = 1 << 20;
 
 const fn set(bits: u64) -> Effect {
     Effect::Attribute(Attributes { set: bits, clear: 0 })

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, Root};
 use rustix::mount::MountPropagationFlags;
 
-use super::options::{PRIVATE, SLAVE};
-use crate::plan::{ContainerPath, Given, Propagation, Violations};
+use super::options::{PRIVATE, SHARED, SLAVE};
+use crate::plan::{ContainerPath, Given, Mount, Propagation, Violations};
 
 /// `root`.
 #[derive(Clone, Debug)]
@@ -21,6 +21,18 @@ pub struct Rootfs {
     pub binds: Propagation,
     /// Whether the root is changed by moving the mount and chroot(2) instead of pivot_root(2).
     pub no_pivot: bool,
+}
+
+impl Rootfs {
+    /// What events the bind `mount` exchanges with what it was cloned from; absent: the same as that. With runc, too, it
+    /// takes `shared` of both, the root and the mount, for a mount in the container to come to the host.
+    pub(crate) fn propagation_of_bind(&self, mount: &Mount) -> Option<Propagation> {
+        let is_shared = |propagation: Option<&Propagation>| {
+            propagation.is_some_and(|propagation| propagation.flag == SHARED)
+        };
+        let is_peer = is_shared(self.propagation.as_ref()) && is_shared(mount.propagation.last());
+        (!is_peer).then_some(self.binds)
+    }
 }
 
 /// Plans the root filesystem, which is at [`path`].
