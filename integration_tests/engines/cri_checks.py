@@ -14,6 +14,7 @@ WORK = "/root/engine-checks"
 NODE = 2
 PROGRAM = ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 0.2; done']
 READY, RUNNING, EXITED = 0, 1, 2
+BIDIRECTIONAL = 2
 
 client = Client("/run/containerd/containerd.sock")
 
@@ -261,6 +262,19 @@ def check_mounts():
     same(Pod().container("sh", "-c", "echo line >/data/file", mounts=[mount]).exit(), 0, "exit code")
     same(read(WORK + "/volume/file"), "line", "written")
     same(Pod().container("touch", "/data/file", mounts=[{**mount, "readonly": True}]).exit(), 1, "a read-only one")
+
+
+def check_bidirectional_mount():
+    source = WORK + "/shared"
+    os.makedirs(source, exist_ok=True)
+    output("mount", "-t", "tmpfs", "shared", source)
+    output("mount", "--make-shared", source)
+    mount = {"container_path": "/data", "host_path": source, "propagation": BIDIRECTIONAL}
+    script = "mkdir /data/sub && mount -t tmpfs later /data/sub && touch /data/sub/file"
+    pod = Pod(security_context={"privileged": True})
+    same(pod.container("sh", "-c", script, mounts=[mount], security_context={"privileged": True}).exit(), 0, "exit code")
+    assert os.path.exists(source + "/sub/file"), "the mount did not come to the host"
+    output("umount", "--recursive", source)
 
 
 def check_device():
