@@ -57,8 +57,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The commands.
+/// The commands. The flags of one are looked at when it is the one that is called: to build those of all takes as long as
+/// half of what else a run computes.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Create a container, whose program waits for start.
     Create(Create),
