@@ -126,6 +126,17 @@ run_check() {
 	esac
 }
 
+# propagates_to_the_host RUN... : what a container mounts below a shared volume; RUN is the engine's `run`.
+propagates_to_the_host() {
+	mkdir -p "$work/shared"
+	mount -t tmpfs shared "$work/shared"
+	mount --make-shared "$work/shared"
+	"$@" --privileged --volume "$work/shared:/data:rshared" myapp \
+		sh -c 'mkdir /data/sub && mount -t tmpfs later /data/sub && touch /data/sub/file'
+	ls "$work/shared/sub/file"
+	umount --recursive "$work/shared"
+}
+
 # left : removes every container, and fails if something stays.
 left() {
 	clean

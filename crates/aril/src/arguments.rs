@@ -57,8 +57,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The commands. The flags of one are looked at when it is the one that is called: to build those of all takes as long as
-/// half of what else a run computes.
+/// The commands. The flags of one are built when it is the one that is called: those of all are most of what a command
+/// line costs.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {

@@ -14,8 +14,9 @@ use crate::container::Container;
 use crate::skip::need_kernel;
 
 cases!("propagation":
-    of_the_root_is_not_that_of_binds, of_the_root_and_all_below, of_a_mount_is_not_that_of_the_root, of_the_root_leaves_binds_to_be_made_read_only, of_masks_is_their_own,
-    of_a_cgroup_mount, to_the_host_takes_shared_twice,
+    of_the_root_is_not_that_of_binds, of_the_root_and_all_below, of_a_mount_is_not_that_of_the_root,
+    of_the_root_leaves_binds_to_be_made_read_only, of_masks_is_their_own, of_a_cgroup_mount,
+    to_the_host_takes_shared_twice, what_the_config_mounts_on_the_host_stays,
 );
 
 /// A directory of the host on /mnt, with this option.
@@ -164,6 +165,30 @@ fn to_the_host_takes_shared_twice(container: &mut Container) -> Test {
                 .with_context(|| format!("{root:?}, {option}"))?;
             ensure!(has_come == both, "{root:?}, {option}: comes to the host: {has_come}");
         }
+    }
+    Ok(())
+}
+
+/// As with other runtimes: the end of a mount namespace is no unmounting that its peers hear of.
+fn what_the_config_mounts_on_the_host_stays(container: &mut Container) -> Test {
+    let source = container.file("source");
+    let config = container.config.clone();
+    for (root, size, code) in
+        [("", "size=4k", 0), ("rshared", "size=4k", 0), ("rshared", "size=x", 1)]
+    {
+        let stays = with_host_mounts(container, MountFlags::empty(), |container, top| {
+            mount_change(top, MountPropagationFlags::SHARED)?;
+            let options = ["bind", "rshared"];
+            container.mount(json!({ "destination": "/mnt", "source": source, "options": options }));
+            container
+                .mount(json!({ "destination": "/mnt/new", "type": "tmpfs", "source": "left" }));
+            container.mount(json!({ "destination": "/tmp", "type": "tmpfs", "options": [size] }));
+            container.set("/linux/rootfsPropagation", json!(root));
+            same!(container.run_script("true")?.code, code);
+            Ok(fs::read_to_string("/proc/self/mountinfo")?.contains(" - tmpfs left "))
+        })?;
+        ensure!(stays == (root == "rshared"), "{root:?}, {size}: stays on the host: {stays}");
+        container.config.clone_from(&config);
     }
     Ok(())
 }

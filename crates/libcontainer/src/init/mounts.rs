@@ -15,6 +15,7 @@ use super::kernel_views::KernelViews;
 use super::labels;
 use super::root::{Place, Root, Target, unresolved};
 use super::sources;
+use crate::error::Property;
 use crate::files::{CgroupTree, Files, MountFiles, Source};
 use crate::mount::{
     Change, Remounter, Tree, configure, explained, file_type, make_filesystem, map_ids,
@@ -46,10 +47,18 @@ const REPLACEABLE_IN_PROC: [&str; 11] = [
 pub(super) struct Mounted {
     /// Those that become read-only at the end: until then init makes files in them.
     pub readonly_later: Vec<OwnedFd>,
-    /// Those whose options say what the propagation of the root, which may be that of all mounts, must not change.
-    pub propagation_later: Vec<(OwnedFd, Propagation)>,
+    /// What options say that the propagation of the root, which may be that of all mounts, must not change.
+    pub propagation_later: Vec<KeptPropagation>,
     /// The views of the kernel, which the container's paths are hidden in.
     pub kernel_views: KernelViews,
+}
+
+/// The propagation that a mount has by its own options.
+pub(super) struct KeptPropagation {
+    pub mount: OwnedFd,
+    pub propagation: Propagation,
+    /// The mount's, for an error.
+    pub property: Property,
 }
 
 impl Mounted {
@@ -62,7 +71,11 @@ impl Mounted {
     ) -> anyhow::Result<()> {
         if plan.rootfs.propagation.is_some_and(|root| root.recursive) {
             for propagation in &mount.propagation {
-                self.propagation_later.push((tree.clone_file()?, *propagation));
+                self.propagation_later.push(KeptPropagation {
+                    mount: tree.clone_file()?,
+                    propagation: *propagation,
+                    property: mount.property(),
+                });
             }
         }
         Ok(())

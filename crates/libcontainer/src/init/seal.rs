@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 
 use super::kernel_views::KernelViews;
-use super::mounts::{Mounted, OpenProcfs};
+use super::mounts::{KeptPropagation, Mounted, OpenProcfs};
 use super::root::{Root, settled, unresolved};
 use crate::error::Property;
 use crate::files::Files;
@@ -48,8 +48,9 @@ pub(crate) fn seal(
         change_attached(root, Change::propagation(propagation), root.remounter())
             .context(Property::new("/linux/rootfsPropagation", "linux.rootfsPropagation"))?;
     }
-    for (mount, propagation) in mounted.propagation_later {
-        change_attached(mount, Change::propagation(propagation), root.remounter())?;
+    for KeptPropagation { mount, propagation, property } in mounted.propagation_later {
+        change_attached(mount, Change::propagation(propagation), root.remounter())
+            .context(property)?;
     }
     if plan.rootfs.readonly {
         change_attached(root, Change::readonly(false), root.remounter())
