@@ -25,6 +25,7 @@ use rustix::process::{
 };
 use rustix::stdio::dup2_stdin;
 
+use crate::differences::Differences;
 use crate::machine::{INSIDE, OUTSIDE, Snapshot, report};
 use crate::removal::remove_tree;
 use crate::suite::Totals;
@@ -69,7 +70,7 @@ pub(crate) fn token() -> String {
 ///
 /// # Errors
 /// Namespaces, a pipe or the directory for the suite's files cannot be made.
-pub(crate) fn watch(own_pids: bool) -> anyhow::Result<Totals> {
+pub(crate) fn watch(own_pids: bool, listed: &Differences) -> anyhow::Result<Totals> {
     let mut random = [0; 3];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -82,7 +83,7 @@ pub(crate) fn watch(own_pids: bool) -> anyhow::Result<Totals> {
     let totals =
         start_leader(&token, &directory, own_pids).and_then(|(child, pipe)| follow(child, &pipe));
     remove_tree(&directory)?;
-    let (passed, failed) = report(&before.compare()?);
+    let (passed, failed) = report(&before.compare()?, listed);
     Ok(totals? + Totals { passed, failed, skipped: 0 })
 }
 
@@ -157,7 +158,7 @@ fn read_within(pipe: &OwnedFd, time: Timespec) -> anyhow::Result<Option<Vec<u8>>
 ///
 /// # Errors
 /// A mount or node cannot be made; [`Skip`](crate::skip::Skip) if the machine does not have what the view shows.
-pub(crate) fn lead(view: View) -> anyhow::Result<Totals> {
+pub(crate) fn lead(view: View, listed: &Differences) -> anyhow::Result<Totals> {
     // With the first process all end.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It is whose orphans all become, also where it is not the first process.
@@ -173,7 +174,7 @@ pub(crate) fn lead(view: View) -> anyhow::Result<Totals> {
     let before = Snapshot::take(INSIDE, &token())?;
     let suite = again(Role::Suite)?.spawn().context("start the suite")?;
     let status = reap_until_end_of(&suite)?;
-    let (passed, mut failed) = report(&before.compare()?);
+    let (passed, mut failed) = report(&before.compare()?, listed);
     if !matches!(status.code(), Some(0 | 1)) {
         println!("FAILED suite::end: {status}");
         failed += 1;

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{WaitOptions, wait};
 
+use crate::differences::{Differences, Expected};
 use crate::isolation::{DIRECTORY_PREFIX, SUITE_MARK};
 use crate::leftovers::command_line;
 use crate::mountinfo;
+use crate::suite::{Ending, Verdict, judge, print};
 
 /// How long a difference may last that goes by itself: others use the machine, too, and a cgroup is
 /// there for a moment after its last process.
@@ -291,32 +293,69 @@ fn walk(directory: &Path, visit: &mut impl FnMut(&Path)) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints how the comparisons ended, a line for each. How many found all as it was, and how many not.
-pub(crate) fn report(differences: &[Difference]) -> (usize, usize) {
-    let different = differences.iter().filter(|one| !one.print()).count();
-    (differences.len() - different, different)
+/// Whether a comparison has this name.
+pub(crate) fn is_comparison(name: &str) -> bool {
+    let named = |place: &Place, kind: &Kind| name == format!("{}::{}", place.name, kind.name);
+    [OUTSIDE, INSIDE].iter().any(|place| place.kinds.iter().any(|kind| named(place, kind)))
+}
+
+/// Prints how the comparisons ended, a line for each. How many found all as it was or as `listed`, and how many not.
+pub(crate) fn report(differences: &[Difference], listed: &Differences) -> (usize, usize) {
+    let is_passed = |one: &&Difference| {
+        let expected = listed.expected(&one.name);
+        let verdict = judge(one.ending(expected), expected);
+        print(&one.name, &verdict);
+        matches!(verdict, Verdict::Passed(_))
+    };
+    let passed = differences.iter().filter(is_passed).count();
+    (passed, differences.len() - passed)
 }
 
 impl Difference {
-    /// Prints it. Whether all is as it was.
-    fn print(&self) -> bool {
-        let Self { name, things } = self;
+    /// What it is as the ending of a test: where some is listed and some is not, what is not.
+    fn ending(&self, expected: Option<Expected<'_>>) -> Ending {
+        let is_listed = |thing: &&String| expected.is_some_and(|one| thing.contains(one.says));
+        let (listed, others): (Vec<&String>, Vec<_>) = self.things.iter().partition(is_listed);
+        let things = if others.is_empty() { listed } else { others };
         if things.is_empty() {
-            println!("ok {name}");
-            return true;
+            return Ending::Passed;
         }
-        let mut told: Vec<_> = things.iter().take(TOLD).cloned().collect();
+        let mut told: Vec<_> = things.iter().take(TOLD).map(|thing| thing.as_str()).collect();
+        let more = format!("and {} more", things.len().saturating_sub(TOLD));
         if things.len() > TOLD {
-            told.push(format!("and {} more", things.len() - TOLD));
+            told.push(&more);
         }
-        println!("FAILED {name}: {}", told.join("; "));
-        false
+        Ending::Failed(told.join("; "))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_other_suites;
+    use super::{Difference, Ending, Expected, is_comparison, is_other_suites};
+
+    #[test]
+    fn what_is_listed_hides_nothing_else() {
+        let told = |things: &[&str], says: Option<&str>| {
+            let things = things.iter().map(|thing| (*thing).to_owned()).collect();
+            let one = Difference { name: "machine::run".to_owned(), things };
+            let expected = says.map(|says| Expected { says, rule: "", sometimes: true });
+            match one.ending(expected) {
+                Ending::Failed(text) => text,
+                Ending::Passed | Ending::Skipped(_) => String::new(),
+            }
+        };
+        assert_eq!(told(&[], Some("new: /run/a")), "");
+        assert_eq!(told(&["new: /run/a.1", "new: /run/b"], None), "new: /run/a.1; new: /run/b");
+        assert_eq!(told(&["new: /run/a.1", "new: /run/b"], Some("/run/a.")), "new: /run/b");
+        assert_eq!(told(&["new: /run/a.1"], Some("/run/a.")), "new: /run/a.1");
+        assert_eq!(told(&["1", "2", "3", "4", "5", "6", "7"], None), "1; 2; 3; 4; 5; and 2 more");
+    }
+
+    #[test]
+    fn comparisons_are_known_by_place_and_kind() {
+        assert!(is_comparison("machine::temporary_files") && is_comparison("suite::mounts"));
+        assert!(!is_comparison("suite::temporary_files") && !is_comparison("hooks::order"));
+    }
 
     #[test]
     fn other_suites_are_known_by_their_names() {

@@ -78,7 +78,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn run(role: Role, arguments: &Arguments) -> anyhow::Result<Totals> {
     let mut cases = cases::all();
-    let known = |name: &str| cases.iter().any(|case| case.name == name);
+    let known =
+        |name: &str| cases.iter().any(|case| case.name == name) || machine::is_comparison(name);
     let differences = arguments.differences.as_ref();
     let differences = differences.map(|path| Differences::load(path, arguments.view, known));
     let differences = differences.transpose()?.unwrap_or_default();
@@ -97,8 +98,9 @@ fn run(role: Role, arguments: &Arguments) -> anyhow::Result<Totals> {
     ensure!(!cases.is_empty(), "no test has such a name");
     let runtime = Runtime::from_environment()?;
     let totals = match role {
-        Role::Watcher => isolation::watch(!arguments.no_pid_namespace)?,
-        Role::Leader => isolation::lead(arguments.view).or_else(|error| skip_all(error, &cases))?,
+        Role::Watcher => isolation::watch(!arguments.no_pid_namespace, &differences)?,
+        Role::Leader => isolation::lead(arguments.view, &differences)
+            .or_else(|error| skip_all(error, &cases))?,
         Role::Suite => {
             let _kept = KeptControllers::new(&runtime.token)?;
             arguments.without_call.iter().try_for_each(|call| call.install())?;

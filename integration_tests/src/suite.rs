@@ -20,14 +20,14 @@ pub(crate) struct Case {
 }
 
 /// How one test ended.
-enum Ending {
+pub(crate) enum Ending {
     Passed,
     Failed(String),
     Skipped(String),
 }
 
 /// What becomes of the ending in view of the listed differences.
-enum Verdict {
+pub(crate) enum Verdict {
     Passed(String),
     Failed(String),
     Skipped(String),
@@ -140,7 +140,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A listed test must fail, and in the way that is listed.
-fn judge(ending: Ending, expected: Option<Expected<'_>>) -> Verdict {
+pub(crate) fn judge(ending: Ending, expected: Option<Expected<'_>>) -> Verdict {
     match (ending, expected) {
         (Ending::Passed, None | Some(Expected { sometimes: true, .. })) => {
             Verdict::Passed(String::new())
@@ -170,7 +170,7 @@ fn second(first: Verdict, second: Verdict) -> Verdict {
     }
 }
 
-fn print(name: &str, verdict: &Verdict) {
+pub(crate) fn print(name: &str, verdict: &Verdict) {
     match verdict {
         Verdict::Passed(note) => println!("ok {name}{note}"),
         Verdict::Failed(error) => println!("FAILED {name}: {error}"),

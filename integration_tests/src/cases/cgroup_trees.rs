@@ -63,8 +63,10 @@ fn a_deep_tree_of_a_stopped_one(container: &mut Container) -> Test {
 
 fn a_deep_tree_of_a_running_one(container: &mut Container) -> Test {
     // With a process on the ground.
-    start(container, &format!("{DEEP}; sleep 100 & echo $! > cgroup.procs; wait"))?;
-    wait_until("two processes", || Ok(container.pids()?.len() == 2))?;
+    let ground = "sleep 100 & echo $! > cgroup.procs; echo there >/there; wait";
+    start(container, &format!("{DEEP}; {ground}"))?;
+    container.wait_for_file("rootfs/there")?;
+    same!(container.pids()?.len(), 2);
     container.delete_force()
 }
 
