@@ -51,6 +51,13 @@ pub(crate) struct Place {
     kinds: &'static [Kind],
 }
 
+impl Place {
+    /// The name of a comparison from here.
+    fn comparison(&self, kind: &Kind) -> String {
+        format!("{}::{}", self.name, kind.name)
+    }
+}
+
 /// The machine, by a process outside of the suite's namespaces.
 pub(crate) const OUTSIDE: Place = Place {
     name: "machine",
@@ -125,7 +132,7 @@ impl Snapshot {
             let new = now.difference(before).map(|one| format!("new: {one}"));
             let gone = before.difference(&now).filter(|_| kind.both);
             let gone = gone.map(|one| format!("gone: {one}"));
-            let name = format!("{}::{}", self.place.name, kind.name);
+            let name = self.place.comparison(kind);
             Ok(Difference { name, things: new.chain(gone).collect() })
         };
         self.place.kinds.iter().zip(&self.found).map(compare).collect()
@@ -295,8 +302,8 @@ fn walk(directory: &Path, visit: &mut impl FnMut(&Path)) -> anyhow::Result<()> {
 
 /// Whether a comparison has this name.
 pub(crate) fn is_comparison(name: &str) -> bool {
-    let named = |place: &Place, kind: &Kind| name == format!("{}::{}", place.name, kind.name);
-    [OUTSIDE, INSIDE].iter().any(|place| place.kinds.iter().any(|kind| named(place, kind)))
+    let has = |place: &Place| place.kinds.iter().any(|kind| place.comparison(kind) == name);
+    has(&OUTSIDE) || has(&INSIDE)
 }
 
 /// Prints how the comparisons ended, a line for each. How many found all as it was or as `listed`, and how many not.
